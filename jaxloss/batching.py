@@ -1,0 +1,233 @@
+"""Lifts a loss of one example over a batch, and turns its value checks on."""
+
+import functools
+import inspect
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental import checkify
+
+Kernel = Callable[..., Any]
+
+
+def per_sample(
+    loss: Callable[..., Any],
+    /,
+    *,
+    in_axes: Any = 0,
+    batch_ndim: int = 1,
+    **options: Any,
+) -> Kernel:
+    """Lifts a loss of one example to a compiled kernel that gives one loss for each.
+
+    ``per_sample(loss)(predictions, targets)[i] == loss(predictions[i], targets[i])``.
+    The kernel is ``jit(vmap(loss))``. It is built once for each combination of the
+    arguments below and then found again, so that `per_sample` may be called inside a
+    training step, at every step, without compiling anything twice.
+
+    Args:
+        loss: function of one example, from `jaxloss.losses` or your own. Its positional
+            arguments are data, arrays or pytrees of arrays. It returns one number, or a
+            dict of named numbers.
+        in_axes: as in `jax.vmap`, for the positional arguments: the axis that counts
+            the examples, or None for what all examples share.
+        batch_ndim: how many batch axes there are; `in_axes` is used for each of them.
+        **options: keyword arguments of `loss`, the same for every example. Arrays may
+            change from call to call without a new compilation; all else is compiled in.
+
+    Returns:
+        A kernel: ``kernel(*data)`` gives an array of shape ``(batch,)``, or one axis
+        for each of `batch_ndim`, float32 or wider; a dict of such arrays when the loss
+        returns a dict. It composes with `jax.jit`, `jax.grad`, `jax.vmap`,
+        `jax.shard_map` and `jax.lax.scan`; an empty batch gives an empty array.
+
+    Raises:
+        ValueError: by the kernel, when batch axes differ in length or are missing, or
+            when the loss returns more than one number.
+        TypeError: when an option is neither an array nor hashable.
+
+    Examples:
+        >>> from jaxloss import losses
+        >>> kernel = per_sample(losses.huber_loss, delta=2.0)
+        >>> kernel(jnp.array([5.0, 1.0]), jnp.array([0.0, 0.0]))
+        Array([8. , 0.5], dtype=float32)
+    """
+    arrays = {k: v for k, v in options.items() if isinstance(v, (Array, np.ndarray))}
+    leaves, treedef = jax.tree.flatten(in_axes, is_leaf=lambda axis: axis is None)
+    # 1, 1.0 and True are equal, but not the same option: the type is part of the key.
+    static = tuple((k, type(v), v) for k, v in options.items() if k not in arrays)
+    for name, _, value in static:
+        if not isinstance(value, Hashable):
+            raise TypeError(
+                f"option `{name}` must be an array or hashable, got "
+                f"{type(value).__name__}. Use a tuple or an array."
+            )
+    kernel = _compiled(_Spec(loss, tuple(leaves), treedef, batch_ndim, static))
+    return functools.partial(kernel, **arrays) if arrays else kernel
+
+
+def checked(kernel: Kernel, /) -> Kernel:
+    """Makes a kernel raise where it would silently return nan.
+
+    What can only be known at run time (a label out of range, a probability outside
+    [0, 1], an input of nan) gives a documented value in a plain kernel, at no cost. The
+    checked kernel computes the same, waits for the result, and raises. Use it to find
+    the example, not in the training step: it cannot be traced by `jax.jit`.
+
+    Args:
+        kernel: what `per_sample` returned.
+
+    Returns:
+        A kernel with the same arguments and results.
+
+    Raises:
+        TypeError: when `kernel` is not from `per_sample`.
+        ValueError: by the kernel; it names the loss, the first offending example, the
+            argument, what was wanted and the value.
+
+    Examples:
+        >>> from jaxloss import losses
+        >>> kernel = per_sample(losses.softmax_cross_entropy_with_integer_labels)
+        >>> logits, labels = jnp.zeros((3, 4)), jnp.array([0, 4, 2])
+        >>> kernel(logits, labels).round(4)
+        Array([1.3863,    nan, 1.3863], dtype=float32)
+        >>> checked(kernel)(logits, labels)
+        Traceback (most recent call last):
+        ...
+        ValueError: softmax_cross_entropy_with_integer_labels, at mapped index 1: \
+`label` must be in [0, 4), got 4.
+    """
+    arrays = kernel.keywords if isinstance(kernel, functools.partial) else {}
+    plain = kernel.func if isinstance(kernel, functools.partial) else kernel
+    spec = getattr(plain, "spec", None)
+    if not isinstance(spec, _Spec):
+        raise TypeError(f"`kernel` must come from `per_sample`, got {kernel!r}.")
+    lifted = _compiled_with_checks(spec)
+
+    @functools.wraps(spec.loss)
+    def raising(*data: Any) -> Any:
+        error, losses = lifted(*data, **arrays)
+        message = error.get()
+        if message is not None:
+            message = message.removesuffix(" (`check` failed)")
+            raise ValueError(f"{_name(spec.loss)}, {message}")
+        return losses
+
+    return raising
+
+
+class _Spec(NamedTuple):
+    loss: Callable[..., Any]
+    in_axes_leaves: tuple[int | None, ...]
+    in_axes_treedef: Any
+    batch_ndim: int
+    options: tuple[tuple[str, type, Hashable], ...]
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(spec: _Spec) -> Kernel:
+    kernel = jax.jit(_lifted(spec, lambda loss: loss))
+    kernel.spec = spec  # pyright: ignore[reportFunctionMemberAccess] (for `checked`)
+    return kernel
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled_with_checks(spec: _Spec) -> Kernel:
+    return jax.jit(_lifted(spec, checkify.checkify))
+
+
+def _lifted(spec: _Spec, transform: Callable[[Kernel], Kernel]) -> Kernel:
+    in_axes = jax.tree.unflatten(spec.in_axes_treedef, spec.in_axes_leaves)
+    options = {name: value for name, _, value in spec.options}
+
+    @functools.wraps(spec.loss)
+    def kernel(*data: Any, **arrays: Array) -> Any:
+        def one(*example: Any) -> Any:
+            return _as_losses(spec.loss, spec.loss(*example, **options, **arrays))
+
+        lengths, example = _split(spec, in_axes, data)
+        if 0 in lengths:  # there is nothing to map, only a shape to find
+            result = jax.eval_shape(transform(one), *example)
+            return jax.tree.map(lambda x: jnp.zeros(lengths + x.shape, x.dtype), result)
+        mapped = transform(one)
+        for _ in range(spec.batch_ndim):
+            mapped = jax.vmap(mapped, in_axes=in_axes)
+        return mapped(*data)
+
+    return kernel
+
+
+def _as_losses(loss: Callable[..., Any], result: Any) -> Any:
+    if isinstance(result, dict):
+        return {name: _as_loss(loss, f"[{name!r}]", x) for name, x in result.items()}
+    return _as_loss(loss, "", result)
+
+
+def _as_loss(loss: Callable[..., Any], part: str, result: Any) -> Array:
+    value = jnp.asarray(result)
+    if value.shape:
+        raise ValueError(
+            f"{_name(loss)}{part} must return one number for an example, got shape "
+            f"{value.shape}. Take its mean or sum, or map one more axis with "
+            "`batch_ndim`."
+        )
+    narrow = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize < 4
+    return value.astype(jnp.float32) if narrow else value
+
+
+def _split(
+    spec: _Spec, in_axes: Any, data: tuple[Any, ...]
+) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    """Lengths of the batch axes, which all data share, and the shapes of an example."""
+    prefix = tuple(in_axes) if isinstance(in_axes, (tuple, list)) else in_axes
+    axes = jax.tree.leaves(
+        jax.tree.broadcast(prefix, data, is_leaf=lambda axis: axis is None),
+        is_leaf=lambda axis: axis is None,
+    )
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(data)
+    names = _names(spec.loss, data)
+    first: tuple[str, tuple[int, ...], tuple[int, ...]] | None = None
+    example = []
+    for axis, (path, leaf) in zip(axes, leaves, strict=True):
+        shape = jnp.shape(leaf)
+        rest = list(shape)
+        if axis is not None:
+            name = f"`{names[path[0].idx]}{jax.tree_util.keystr(path[1:])}`"
+            if len(shape) < spec.batch_ndim or not -len(shape) <= axis < len(shape):
+                raise ValueError(
+                    f"{name} must have {spec.batch_ndim} batch axes, got shape "
+                    f"{shape}. For what all examples share, say None in `in_axes`."
+                )
+            lengths = tuple(rest.pop(axis) for _ in range(spec.batch_ndim))
+            if first is None:
+                first = name, lengths, shape
+            elif lengths != first[1]:
+                raise ValueError(
+                    f"{name} must have as many examples as {first[0]}: got shape "
+                    f"{shape} against {first[2]}."
+                )
+        example.append(jax.ShapeDtypeStruct(tuple(rest), jnp.asarray(leaf).dtype))
+    if first is None:
+        raise ValueError(f"{_name(spec.loss)} was given no batch: no mapped argument.")
+    return first[1], jax.tree.unflatten(treedef, example)
+
+
+def _names(loss: Callable[..., Any], data: tuple[Any, ...]) -> list[str]:
+    """What the loss calls its positional arguments."""
+    try:
+        parameters = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):
+        parameters = ()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in parameters if p.kind in kinds][: len(data)]
+    return names + [f"argument {i}" for i in range(len(names), len(data))]
+
+
+def _name(loss: Callable[..., Any]) -> str:
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return getattr(loss, "__name__", type(loss).__name__)

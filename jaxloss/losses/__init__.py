@@ -1,0 +1,19 @@
+"""Pure functions that judge one example; one file per kind of prediction."""
+
+from jaxloss.losses.binary import (
+    binary_cross_entropy as binary_cross_entropy,
+    sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
+)
+from jaxloss.losses.classification import (
+    categorical_cross_entropy as categorical_cross_entropy,
+    softmax_cross_entropy as softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501 (a name is a name)
+)
+from jaxloss.losses.hinge import hinge_loss as hinge_loss
+from jaxloss.losses.regression import (
+    absolute_error as absolute_error,
+    huber_loss as huber_loss,
+    l2_loss as l2_loss,
+    squared_error as squared_error,
+)
+from jaxloss.losses.scores import margin as margin

@@ -1,0 +1,164 @@
+"""Losses that judge yes-or-no answers: one, or an array of independent ones."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxloss import _inputs, _numerics
+
+
+def sigmoid_binary_cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float | Array = 0.0,
+) -> Array:
+    r"""Surprise, in nats, at independent answers whose log-odds are the logits.
+
+    With :math:`p = \sigma(z)` and positive weight :math:`q` (1 by default),
+
+    .. math:: \ell(z, y) = \operatorname{mean}_i\,
+        \bigl(-q\,y_i \log p_i - (1 - y_i) \log(1 - p_i)\bigr).
+
+    Args:
+        logits: log-odds of "yes", any shape, floating.
+        target: probability of "yes" in [0, 1], the shape of `logits`; integers and
+            booleans are welcome.
+        where: boolean, the shape of `logits`; only elements that are True count.
+        pos_weight: factor on the "yes" term, shape ``()`` or that of `logits`.
+        label_smoothing: share ``s`` of the target moved to one half:
+            ``(1 - s) target + s / 2``.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: shapes differ, or `label_smoothing` is a number outside [0, 1].
+
+    Guarantees:
+        - Exact for logits of any size: an infinite one on the right side costs 0, on
+          the wrong side the largest finite number.
+        - Without `pos_weight` the derivative is ``sigmoid(logit) - target``, within
+          [-1, 1].
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+        - An element that is nan makes the value nan, and has gradient 0.
+
+    Examples:
+        >>> sigmoid_binary_cross_entropy(jnp.array([0.0, 100.0]), jnp.array([1, 0]))
+        Array(50.346573, dtype=float32)
+
+    References:
+        Good, *Rational Decisions*, 1952.
+    """
+    _inputs.share("label_smoothing", label_smoothing)
+    logits, target = _inputs.elementwise(where, logits=logits, target=target)
+    _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
+    target = _smooth(target, label_smoothing)
+    if pos_weight is None:
+        return _numerics.mean(_logistic(logits, target), where)
+    shape = logits.shape if jnp.ndim(pos_weight) else ()
+    pos_weight = _inputs.option("pos_weight", pos_weight, shape, logits)
+    losses = _weighted_logistic(logits, target, pos_weight)
+    return _numerics.mean(losses, where)
+
+
+def binary_cross_entropy(
+    probability: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    clip: float = 0.0,
+    label_smoothing: float | Array = 0.0,
+) -> Array:
+    r"""Surprise, in nats, at independent answers with the given probabilities of "yes".
+
+    .. math:: \ell(p, y) = \operatorname{mean}_i\,
+        \bigl(-y_i \log p_i - (1 - y_i) \log(1 - p_i)\bigr), \qquad 0 \log 0 = 0
+
+    From logits use `sigmoid_binary_cross_entropy`: a probability near 1 has already
+    lost the digits that tell how near.
+
+    Args:
+        probability: probability of "yes", any shape, floating, in [0, 1].
+        target: probability of "yes" in [0, 1], the shape of `probability`.
+        where: boolean, the shape of `probability`; only elements that are True count.
+        clip: probabilities are first held in ``[clip, 1 - clip]``. Beyond it the
+            derivative is 0, exactly where the example is worst; for migration only.
+        label_smoothing: share ``s`` of the target moved to one half:
+            ``(1 - s) target + s / 2``.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: shapes differ, or an option is a number outside [0, 1].
+
+    Guarantees:
+        - 0 for a certain and right answer, ``inf`` for a certain and wrong one.
+        - ``nan`` for a probability outside [0, 1].
+        - No derivative is nan; one that is infinite counts as 0.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+
+    Examples:
+        >>> binary_cross_entropy(jnp.array([0.5, 1.0]), jnp.array([1, 1])).round(4)
+        Array(0.3466, dtype=float32)
+
+    References:
+        Good, *Rational Decisions*, 1952.
+    """
+    _inputs.share("clip", clip)
+    _inputs.share("label_smoothing", label_smoothing)
+    probability, target = _inputs.elementwise(
+        where, probability=probability, target=target
+    )
+    for name, value in (("probability", probability), ("target", target)):
+        _inputs.require((value >= 0) & (value <= 1), name, "in [0, 1]", value)
+    possible = (probability >= 0) & (probability <= 1)
+    probability = jnp.where(possible, probability, jnp.nan)
+    if clip:
+        probability = jnp.clip(probability, clip, 1 - clip)
+    target = _smooth(target, label_smoothing)
+    return _numerics.mean(_bernoulli(probability, target), where)
+
+
+def _smooth(target: Array, label_smoothing: float | Array) -> Array:
+    if _numerics.is_zero(label_smoothing):
+        return target
+    return (1 - label_smoothing) * target + label_smoothing / 2
+
+
+@_numerics.slopes(lambda z, y: jax.nn.sigmoid(z) - y, lambda z, y: -z)
+def _logistic(logits: Array, target: Array) -> Array:
+    distance = jnp.abs(logits)
+    finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
+    wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)  # 1 - y above 0, y below
+    return finite * wrong_share + jnp.log1p(jnp.exp(-distance))
+
+
+@_numerics.slopes(
+    lambda z, y, q: (1 - y) * jax.nn.sigmoid(z) - q * y * jax.nn.sigmoid(-z),
+    lambda z, y, q: q * _numerics.softplus(-z) - _numerics.softplus(z),
+    lambda z, y, q: y * _numerics.softplus(-z),
+)
+def _weighted_logistic(logits: Array, target: Array, pos_weight: Array) -> Array:
+    no = _numerics.times(1 - target, _numerics.softplus(logits))
+    yes = _numerics.times(pos_weight * target, _numerics.softplus(-logits))
+    return no + yes
+
+
+@_numerics.slopes(
+    lambda p, y: _numerics.ratio(1 - y, 1 - p) - _numerics.ratio(y, p),
+    lambda p, y: jnp.log1p(-p) - jnp.log(p),
+)
+def _bernoulli(probability: Array, target: Array) -> Array:
+    return -(
+        _numerics.times(target, jnp.log(probability))
+        + _numerics.times(1 - target, jnp.log1p(-probability))
+    )

@@ -1,0 +1,62 @@
+"""Losses that want a score to be on its side of a margin."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxloss import _inputs, _numerics
+
+
+def hinge_loss(
+    score: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    margin: float | Array = 1.0,
+) -> Array:
+    r"""How far a score falls short of the margin on its own side of zero.
+
+    .. math:: \ell(s, y) = \operatorname{mean}_i\, \max(0,\; m - y_i s_i),
+        \qquad y_i \in \{-1, 1\}
+
+    Args:
+        score: any shape, floating.
+        target: the side, -1 or 1, the shape of `score`. Labels in {0, 1} become sides
+            with ``2 * label - 1``.
+        where: boolean, the shape of `score`; only elements that are True count.
+        margin: the least score wanted on the right side.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider, in the
+        unit of `score`.
+
+    Guarantees:
+        - The derivative is 0 at the margin itself.
+        - ``nan`` for a target of 0, which is on no side: labels in {0, 1} are not
+          taken for sides silently.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+
+    Examples:
+        >>> hinge_loss(jnp.array([0.4, 3.0]), jnp.array([1, 1])).round(4)
+        Array(0.3, dtype=float32)
+
+    References:
+        Cortes & Vapnik, *Support-Vector Networks*, 1995.
+    """
+    score, target = _inputs.elementwise(where, score=score, target=target)
+    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
+    margin = _inputs.option("margin", margin, (), score)
+    return _numerics.mean(_hinge(score, target, margin), where)
+
+
+@_numerics.slopes(
+    lambda s, y, m: jnp.where(y * s < m, -y, 0),
+    lambda s, y, m: jnp.where(y * s < m, -s, 0),
+    lambda s, y, m: (y * s < m).astype(s.dtype),
+)
+def _hinge(score: Array, target: Array, margin: Array) -> Array:
+    side = target * (target / target)  # 0 is on no side: nan
+    short = margin - side * score
+    return 0.5 * (short + jnp.abs(short))

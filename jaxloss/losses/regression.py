@@ -1,0 +1,182 @@
+"""Losses that judge a number, or an array of numbers, against the true one."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxloss import _inputs, _numerics
+
+
+def squared_error(
+    prediction: ArrayLike, target: ArrayLike, where: ArrayLike | None = None, /
+) -> Array:
+    r"""Squared distance between prediction and target, per element.
+
+    .. math:: \ell(\hat y, y) = \operatorname{mean}_i\, (\hat y_i - y_i)^2
+
+    Args:
+        prediction: any shape, floating.
+        target: the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider, in the
+        squared unit of `prediction`.
+
+    Guarantees:
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+        - An element that is not finite makes the value nan or inf, and has gradient 0.
+
+    Examples:
+        >>> squared_error(jnp.array([1.2, 1.8]), jnp.array([1.0, 2.0])).round(4)
+        Array(0.04, dtype=float32)
+
+    References:
+        Gauss, *Theoria combinationis observationum erroribus minimis obnoxiae*, 1823.
+    """
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    return _numerics.mean(_square(prediction, target), where)
+
+
+def l2_loss(
+    prediction: ArrayLike, target: ArrayLike, where: ArrayLike | None = None, /
+) -> Array:
+    r"""Half the squared distance, so that the derivative is the error itself.
+
+    .. math:: \ell(\hat y, y) = \operatorname{mean}_i\, \tfrac12 (\hat y_i - y_i)^2
+
+    Args:
+        prediction: any shape, floating.
+        target: the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider, in the
+        squared unit of `prediction`.
+
+    Guarantees:
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+        - An element that is not finite makes the value nan or inf, and has gradient 0.
+
+    Examples:
+        >>> l2_loss(jnp.array([3.0, 1.0]), jnp.array([1.0, 1.0]))
+        Array(1., dtype=float32)
+
+    References:
+        Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 1.2.
+    """
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    return _numerics.mean(0.5 * _square(prediction, target), where)
+
+
+def absolute_error(
+    prediction: ArrayLike, target: ArrayLike, where: ArrayLike | None = None, /
+) -> Array:
+    r"""Distance between prediction and target, per element.
+
+    .. math:: \ell(\hat y, y) = \operatorname{mean}_i\, |\hat y_i - y_i|
+
+    Args:
+        prediction: any shape, floating.
+        target: the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider, in the
+        unit of `prediction`.
+
+    Guarantees:
+        - The derivative is 0 where prediction and target are equal.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+        - An element that is nan makes the value nan, and has gradient 0.
+
+    Examples:
+        >>> absolute_error(jnp.array([1.5, 2.0]), jnp.array([1.0, 4.0]))
+        Array(1.25, dtype=float32)
+
+    References:
+        Koenker & Bassett, *Regression Quantiles*, 1978 (the median is its minimum).
+    """
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    return _numerics.mean(_distance(prediction, target), where)
+
+
+def huber_loss(
+    prediction: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    delta: float | Array = 1.0,
+) -> Array:
+    r"""Half the squared error near the target, straight lines beyond `delta`.
+
+    With the error :math:`e = \hat y - y`,
+
+    .. math:: \ell = \operatorname{mean}_i \begin{cases}
+        \tfrac12 e_i^2 & |e_i| \le \delta \\
+        \delta\,(|e_i| - \tfrac12\delta) & \text{otherwise} \end{cases}
+
+    Args:
+        prediction: any shape, floating.
+        target: the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+        delta: error at which the parabola turns into a line, above 0, in the unit of
+            `prediction`; with ``inf`` this is `l2_loss`.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider, in the
+        squared unit of `prediction`.
+
+    Raises:
+        ValueError: shapes differ, or `delta` is a number not above 0.
+
+    Guarantees:
+        - The derivative of an element is its error clipped to ``[-delta, delta]``.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+        - An element that is nan makes the value nan, and has gradient 0.
+
+    Examples:
+        >>> huber_loss(jnp.array([5.0]), jnp.array([0.0]), delta=2.0)
+        Array(8., dtype=float32)
+
+    References:
+        Huber, *Robust Estimation of a Location Parameter*, 1964.
+    """
+    _inputs.positive("delta", delta)
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    delta = _inputs.option("delta", delta, (), prediction)
+    return _numerics.mean(_huber(prediction, target, delta), where)
+
+
+@_numerics.slopes(lambda p, t: 2 * (p - t), lambda p, t: 2 * (t - p))
+def _square(prediction: Array, target: Array) -> Array:
+    return (prediction - target) ** 2
+
+
+@_numerics.slopes(lambda p, t: jnp.sign(p - t), lambda p, t: jnp.sign(t - p))
+def _distance(prediction: Array, target: Array) -> Array:
+    return jnp.abs(prediction - target)
+
+
+@_numerics.slopes(
+    lambda p, t, delta: jnp.clip(p - t, -delta, delta),
+    lambda p, t, delta: jnp.clip(t - p, -delta, delta),
+    lambda p, t, delta: jnp.abs(p - t) - jnp.minimum(jnp.abs(p - t), delta),
+)
+def _huber(prediction: Array, target: Array, delta: Array) -> Array:
+    distance = jnp.abs(prediction - target)
+    near = jnp.minimum(distance, delta)
+    return near * (distance - near / 2)

@@ -1,0 +1,30 @@
+"""Rows of `jaxloss.losses.scores`."""
+
+from functools import partial
+
+import numpy as np
+import scipy.special
+
+from jaxloss import losses
+from tests.catalogue._row import (
+    FAR_LOGITS,
+    Row,
+    logits_and_label,
+)
+
+
+def margin_reference(values, label):
+    return values[label] - np.max(np.delete(values, label))
+
+
+_integer = partial(
+    Row, draw=logits_and_label, differentiable=(0,), classes=7, extremes=FAR_LOGITS
+)
+ROWS = {
+    "margin": _integer(losses.margin, reference=margin_reference, bounded=False),
+    "margin-of_probabilities": _integer(
+        partial(losses.margin, temperature=2.0),
+        reference=lambda z, y: margin_reference(scipy.special.softmax(z / 2), y),
+        bounded=False,
+    ),
+}

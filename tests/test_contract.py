@@ -1,0 +1,439 @@
+"""Every law on every loss: the contract that holds whatever the loss is."""
+
+import functools
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxloss import checked, losses, per_sample, reduction
+from tests.catalogue import CATALOGUE, Row
+
+ROWS = list(CATALOGUE.items())
+
+
+def rows(*, where=lambda row: True):
+    chosen = {name: row for name, row in ROWS if where(row)}
+    return pytest.mark.parametrize(
+        ("name", "row"), chosen.items(), ids=list(chosen), scope="module"
+    )
+
+
+every_loss = rows()
+elementwise_losses = rows(where=lambda row: row.elementwise)
+labelled_losses = rows(where=lambda row: row.classes is not None)
+
+
+def rng_for(name: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+def batch_of(name: str, row: Row, size: int) -> tuple[np.ndarray, ...]:
+    rng = rng_for(name)
+    columns = zip(*(row.draw(rng) for _ in range(size)), strict=True)
+    return tuple(np.stack(column) for column in columns)
+
+
+def single(data, dtype=np.float32):
+    """The same example with its floating parts in another dtype."""
+    return tuple(
+        jnp.asarray(x, dtype if np.issubdtype(x.dtype, np.floating) else None)
+        for x in data
+    )
+
+
+def with_argument(data, position, value):
+    return (*data[:position], value, *data[position + 1 :])
+
+
+def test_every_public_loss_has_a_row():
+    public = {name for name, value in vars(losses).items() if callable(value)}
+    assert public == {name.partition("-")[0] for name in CATALOGUE}
+
+
+# Values.
+
+
+@every_loss
+def test_value_is_that_of_the_definition(name, row):
+    with jax.enable_x64(True):
+        for example in zip(*batch_of(name, row, 5), strict=True):
+            value = row.loss(*example)
+            assert value.shape == () and value.dtype == jnp.float64
+            np.testing.assert_allclose(value, row.reference(*example), rtol=1e-12)
+
+
+@every_loss
+def test_float32_is_near_float64(name, row):
+    for example in zip(*batch_of(name, row, 5), strict=True):
+        example = single(example)
+        value = row.loss(*example)
+        assert value.shape == () and value.dtype == jnp.float32
+        wide = row.reference(
+            *(
+                np.asarray(x).astype(np.float64)
+                if jnp.issubdtype(x.dtype, jnp.floating)
+                else np.asarray(x)
+                for x in example
+            )
+        )
+        np.testing.assert_allclose(value, wide, rtol=2e-5, atol=2e-6)
+
+
+@every_loss
+def test_a_loss_is_never_below_zero(name, row):
+    if row.bounded:
+        assert (per_sample(row.loss)(*batch_of(name, row, 64)) >= 0).all()
+
+
+@every_loss
+@pytest.mark.parametrize("narrow", [jnp.bfloat16, jnp.float16])
+def test_half_precision_in_float32_out(name, row, narrow):
+    example = single(tuple(x[0] for x in batch_of(name, row, 1)), narrow)
+    results = jax.jit(jax.value_and_grad(row.loss))
+    value, gradient = results(*example)
+    assert value.dtype == jnp.float32 and gradient.dtype == narrow
+    with jax.enable_x64(True):
+        wide, wide_gradient = results(*single(example, np.float64))
+    np.testing.assert_allclose(value, wide, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        gradient.astype(np.float32), wide_gradient, rtol=2e-2, atol=1e-3
+    )
+
+
+# Batches.
+
+
+@every_loss
+def test_batch_is_the_loop_with_and_without_jit(name, row):
+    data = single(batch_of(name, row, 6))
+    loss = jax.jit(row.loss)
+    loop = np.stack([loss(*example) for example in zip(*data, strict=True)])
+    batch = per_sample(row.loss)(*data)
+    assert batch.shape == (6,) and batch.dtype == jnp.float32
+    np.testing.assert_allclose(batch, loop, rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(row.loss)(*data), loop, rtol=2e-6, atol=1e-6)
+
+
+@every_loss
+@pytest.mark.parametrize("size", [0, 1])
+def test_empty_batch_and_batch_of_one(name, row, size):
+    data = single(tuple(x[:size] for x in batch_of(name, row, 1)))
+    batch = per_sample(row.loss)(*data)
+    assert batch.shape == (size,)
+    for got, example in zip(batch, zip(*data, strict=True), strict=True):
+        np.testing.assert_allclose(got, row.loss(*example), rtol=2e-6, atol=1e-6)
+    gradient = jax.grad(lambda p: per_sample(row.loss)(p, *data[1:]).sum())(data[0])
+    assert gradient.shape == data[0].shape
+
+
+@every_loss
+def test_any_cotangent_gives_the_gradients_of_the_loop(name, row):
+    data = single(batch_of(name, row, 6))
+    cotangent = jnp.array([0.0, 1.0, -2.0, 0.5, 0.0, 3.0])
+    for position in row.differentiable:
+        kernel = per_sample(row.loss)
+
+        def batched(x, kernel=kernel, position=position):
+            return kernel(*with_argument(data, position, x))
+
+        together = jax.jit(lambda x: jax.vjp(batched, x)[1](cotangent)[0])(
+            data[position]
+        )
+        gradient = jax.jit(jax.grad(row.loss, argnums=position))
+        alone = [
+            c * gradient(*example)
+            for c, example in zip(cotangent, zip(*data, strict=True), strict=True)
+        ]
+        np.testing.assert_allclose(together, np.stack(alone), rtol=1e-5, atol=1e-6)
+
+
+@every_loss
+def test_two_batch_axes_are_one_longer_batch(name, row):
+    data = single(batch_of(name, row, 6))
+    folded = tuple(x.reshape(2, 3, *x.shape[1:]) for x in data)
+    np.testing.assert_allclose(
+        per_sample(row.loss, batch_ndim=2)(*folded).ravel(),
+        per_sample(row.loss)(*data),
+        rtol=2e-6,
+        atol=1e-6,
+    )
+
+
+@every_loss
+def test_one_compilation_for_all_values(name, row):
+    traces = []
+
+    @functools.wraps(row.loss)
+    def counted(*example):
+        traces.append(1)
+        return row.loss(*example)
+
+    for seed in range(3):
+        per_sample(counted)(*single(batch_of(f"{name}{seed}", row, 4)))
+    assert len(traces) == 1
+
+
+# Derivatives.
+
+
+def central_difference(fun, x, step=1e-6):
+    flat = x.ravel()
+    slopes = []
+    for i in range(flat.size):
+        above, below = flat.copy(), flat.copy()
+        above[i] += step
+        below[i] -= step
+        difference = fun(above.reshape(x.shape)) - fun(below.reshape(x.shape))
+        slopes.append(np.asarray(difference) / (2 * step))
+    return np.stack(slopes, -1).reshape(*np.shape(slopes[0]), *x.shape)
+
+
+@every_loss
+def test_gradient_is_the_slope_of_the_reference(name, row):
+    example = tuple(x[0] for x in batch_of(name, row, 1))
+    with jax.enable_x64(True):
+        for position in row.differentiable:
+
+            def reference(x, position=position):
+                return row.reference(*with_argument(example, position, x))
+
+            gradient = jax.jit(jax.grad(row.loss, argnums=position))(*example)
+            numeric = central_difference(reference, example[position])
+            np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
+
+
+@every_loss
+def test_forward_mode_equals_reverse_mode(name, row):
+    example = tuple(x[0] for x in batch_of(name, row, 1))
+    with jax.enable_x64(True):
+        for position in row.differentiable:
+
+            def fun(x, position=position):
+                return row.loss(*with_argument(example, position, x))
+
+            x = example[position]
+            np.testing.assert_allclose(
+                jax.jit(jax.jacfwd(fun))(x),
+                jax.jit(jax.grad(fun))(x),
+                rtol=1e-12,
+                atol=1e-14,
+            )
+
+
+@every_loss
+def test_second_order_is_the_slope_of_the_gradient(name, row):
+    example = tuple(x[0] for x in batch_of(name, row, 1))
+    with jax.enable_x64(True):
+
+        def fun(x):
+            return row.loss(x, *example[1:])
+
+        x = example[0]
+        forward = jax.jit(jax.hessian(fun))(x)
+        reverse = jax.jit(jax.jacrev(jax.grad(fun)))(x)
+        numeric = central_difference(jax.jit(jax.grad(fun)), x)
+        np.testing.assert_allclose(forward, numeric, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(reverse, forward, rtol=1e-9, atol=1e-12)
+
+
+@every_loss
+def test_extreme_inputs_have_no_nan_gradient(name, row):
+    gradients = jax.jit(jax.grad(row.loss, argnums=row.differentiable))
+    second = jax.jit(jax.hessian(row.loss))
+
+    @jax.jit
+    def standing_still(*example):
+        tangents = tuple(
+            jnp.zeros_like(x)
+            if jnp.issubdtype(x.dtype, jnp.floating)
+            else np.zeros(x.shape, jax.dtypes.float0)
+            for x in example
+        )
+        return jax.jvp(row.loss, example, tangents)[1]
+
+    for extreme in row.extremes:
+        example = single(extreme)
+        for gradient in (*gradients(*example), second(*example)):
+            assert not jnp.isnan(gradient).any(), extreme
+        assert standing_still(*example) == 0, extreme
+
+
+# What must not spread.
+
+
+@every_loss
+def test_a_nan_example_is_nan_alone_and_moves_nothing(name, row):
+    clean = single(batch_of(name, row, 4))
+    weights = jnp.array([1.0, 1.0, 0.0, 1.0])
+    for position in row.differentiable:
+        spoilt = with_argument(clean, position, clean[position].at[2].set(jnp.nan))
+        got, want = per_sample(row.loss)(*spoilt), per_sample(row.loss)(*clean)
+        assert jnp.isnan(got[2])
+        np.testing.assert_array_equal(np.delete(got, 2), np.delete(want, 2))
+
+        def mean(prediction, data):
+            kernel = per_sample(row.loss)
+            return reduction.weighted_mean(kernel(prediction, *data[1:]), weights)
+
+        results = jax.jit(jax.value_and_grad(mean))
+        value, gradient = results(spoilt[0], spoilt)
+        want_value, want_gradient = results(clean[0], clean)
+        np.testing.assert_array_equal(value, want_value)
+        np.testing.assert_array_equal(
+            np.delete(gradient, 2, 0), np.delete(want_gradient, 2, 0)
+        )
+        np.testing.assert_array_equal(gradient[2], 0)
+
+
+@labelled_losses
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32])
+def test_a_label_out_of_range_is_nan_alone_and_moves_nothing(name, row, dtype):
+    logits, labels = single(batch_of(name, row, 4))
+    clean = labels.astype(dtype)
+    results = jax.jit(jax.vmap(jax.value_and_grad(row.loss)))
+    want, want_gradient = results(logits, clean)
+    info = np.iinfo(dtype)
+    for wrong in (-row.classes - 1, -row.classes, -1, row.classes, 255, -100):
+        if not info.min <= wrong <= info.max:
+            continue
+        wrong_labels = clean.at[1].set(wrong)
+        got, gradient = results(logits, wrong_labels)
+        assert jnp.isnan(got[1]), wrong
+        np.testing.assert_array_equal(gradient[1], 0)
+        np.testing.assert_array_equal(np.delete(got, 1), np.delete(want, 1))
+        np.testing.assert_array_equal(
+            np.delete(gradient, 1, 0), np.delete(want_gradient, 1, 0)
+        )
+
+
+@labelled_losses
+def test_label_dtypes_agree(name, row):
+    logits, label = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    want = row.loss(logits, label)
+    for dtype in (np.int8, np.uint8, np.int16, np.uint16, np.uint32):
+        assert row.loss(logits, label.astype(dtype)) == want
+    with jax.enable_x64(True):
+        for dtype in (np.int64, np.uint64):
+            assert row.loss(logits, jnp.asarray(label, dtype)) == want
+
+
+@elementwise_losses
+def test_nothing_behind_the_mask_reaches_value_or_gradient(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    where = jnp.asarray(rng_for(name).random(data[0].shape) < 0.5)
+
+    @jax.jit
+    def results(*data):
+        def fun(*data):
+            return row.loss(*data, where)
+
+        ones = tuple(jnp.ones_like(x) for x in data)
+        value, gradients = jax.value_and_grad(fun, argnums=row.differentiable)(*data)
+        slope = jax.jvp(fun, data, ones)[1]
+        second = jax.jvp(jax.grad(fun), data, ones)[1]
+        return value, *gradients, slope, second
+
+    clean = results(*data)
+    for poison in (np.nan, np.inf, -np.inf, 3e38):
+        spoilt = (jnp.where(where, x, poison) for x in data)
+        for got, want in zip(results(*spoilt), clean, strict=True):
+            np.testing.assert_array_equal(got, want)
+    assert (clean[1][~where] == 0).all()
+    kept = row.loss(*(x[where] for x in data))
+    np.testing.assert_allclose(clean[0], kept, rtol=1e-5)
+
+
+@elementwise_losses
+def test_padding_changes_nothing(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    edge = ((0, 2), (0, 3))
+    where = jnp.pad(jnp.ones(data[0].shape, bool), edge)
+    padded = (jnp.pad(x, edge, constant_values=7) for x in data)
+    np.testing.assert_allclose(row.loss(*padded, where), row.loss(*data), rtol=1e-5)
+
+
+@elementwise_losses
+def test_a_mean_over_nothing_is_zero(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    nowhere = jnp.zeros(data[0].shape, bool)
+    value, gradient = jax.value_and_grad(row.loss)(
+        data[0] * jnp.nan, *data[1:], nowhere
+    )
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+    assert row.loss(*(jnp.zeros((0, 3)) for _ in data)) == 0
+
+
+@elementwise_losses
+def test_any_shape_is_an_example(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    elements = per_sample(row.loss, batch_ndim=data[0].ndim)(*data)
+    assert elements.shape == data[0].shape
+    np.testing.assert_allclose(row.loss(*data), elements.mean(), rtol=1e-5)
+
+
+# Bad input.
+
+
+@every_loss
+def test_a_wrong_shape_is_refused_in_words(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    for position, argument in enumerate(data):
+        for wrong in (jnp.stack([argument] * 2), argument[..., None]):
+            with pytest.raises(ValueError, match="must have .*, got"):
+                row.loss(*with_argument(data, position, wrong))
+
+
+@elementwise_losses
+def test_a_column_against_a_row_is_refused(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    for one, other in [((4, 1), (4,)), ((4,), (4, 1)), ((1,), ()), ((4,), (1,))]:
+        for position in range(1, len(data)):
+            shapes = with_argument((one,) * len(data), position, other)
+            with pytest.raises(ValueError, match="Nothing is broadcast"):
+                row.loss(*(jnp.full(shape, 0.5) for shape in shapes))
+    halves = tuple(jnp.full(4, 0.5) for _ in data)
+    with pytest.raises(ValueError, match="`where` must have the shape"):
+        row.loss(*halves, jnp.ones((4, 1), bool))
+    with pytest.raises(TypeError, match="`where` must be boolean"):
+        row.loss(*halves, jnp.ones(4))
+
+
+@every_loss
+def test_integer_and_complex_predictions_are_refused(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    for dtype in (jnp.int32, jnp.bool_, jnp.complex64):
+        with pytest.raises(TypeError, match="must be floating"):
+            row.loss(data[0].astype(dtype), *data[1:])
+
+
+@labelled_losses
+def test_a_label_that_is_no_integer_is_refused(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    for dtype in (jnp.float32, jnp.bool_):
+        with pytest.raises(TypeError, match="`label` must be an integer"):
+            row.loss(data[0], data[1].astype(dtype))
+
+
+@every_loss
+def test_checked_names_the_nan(name, row):
+    data = single(batch_of(name, row, 4))
+    kernel = checked(per_sample(row.loss))
+    np.testing.assert_array_equal(kernel(*data), per_sample(row.loss)(*data))
+    for position in row.differentiable:
+        spoilt = data[position].at[(2,) + (0,) * (data[position].ndim - 1)].set(jnp.nan)
+        with pytest.raises(ValueError, match="index 2: .* must be .*, got nan"):
+            kernel(*with_argument(data, position, spoilt))
+
+
+@labelled_losses
+def test_checked_names_the_label(name, row):
+    logits, labels = single(batch_of(name, row, 4))
+    kernel = checked(per_sample(row.loss))
+    with pytest.raises(
+        ValueError, match=r"index 3: `label` must be in \[0, 7\), got -1"
+    ):
+        kernel(logits, labels.at[3].set(-1))
