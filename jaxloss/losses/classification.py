@@ -226,12 +226,9 @@ def _surprise_at(logits: Array, label: Array) -> Array:
 
 @_surprise_at.defjvp
 def _surprise_at_jvp(primals, tangents):
-    logits, label = primals
-    loss, wrong, highest, total = _odds_against(logits, label)
-    logits = jax.lax.optimization_barrier(logits)  # no temporary shared with the value
-    hit = jnp.arange(logits.size, dtype=label.dtype) == label
-    others = jnp.exp(jnp.where(hit, -jnp.inf, logits) - highest) / total
-    slope = wrong * jnp.where(hit, -1, others)
+    loss, wrong, highest, total = _odds_against(*primals)
+    logits, hit = _one_pass(*primals)
+    slope = wrong * jnp.where(hit, -1, jnp.exp(logits - highest) / total)
     slope = jnp.where(jnp.isfinite(slope), slope, 0)
     return loss, jnp.sum(slope * tangents[0])
 
@@ -243,17 +240,25 @@ def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array, Arr
     label. Also returned: probability of all other classes, the highest of their logits
     and the sum of their exponentials relative to it.
     """
-    hit = jnp.arange(logits.size, dtype=label.dtype) == label
-    others = jnp.where(hit, -jnp.inf, logits)
     largest = jnp.finfo(logits.dtype).max
-    highest = jnp.max(others, initial=-largest)
+    others, hit = _one_pass(logits, label)
+    highest = jnp.max(jnp.where(hit, -jnp.inf, others), initial=-largest)
     highest = jax.lax.stop_gradient(jnp.minimum(highest, largest))
-    total = jnp.sum(jnp.exp(others - highest))
+    others, hit = _one_pass(logits, label)
+    total = jnp.sum(jnp.where(hit, 0, jnp.exp(others - highest)))
     alone = total == 0
     total = jnp.where(alone, 1, total)
-    own = jnp.where(label >= 0, jnp.sum(logits, where=hit), jnp.nan)
+    own = logits.at[label].get(
+        mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
+    )
     log_odds = (highest - own) + jnp.where(alone, -jnp.inf, jnp.log(total))
     return _numerics.softplus(log_odds), jax.nn.sigmoid(log_odds), highest, total
+
+
+def _one_pass(logits: Array, label: Array) -> tuple[Array, Array]:
+    """The logits and where the label is, sharing no temporary with another pass."""
+    logits, label = jax.lax.optimization_barrier((logits, label))
+    return logits, jnp.arange(logits.size, dtype=label.dtype) == label
 
 
 @_numerics.slopes(

@@ -1,0 +1,100 @@
+"""Values by hand and guarantees peculiar to the losses of yes-or-no answers."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxloss import losses
+
+LARGEST = float(jnp.finfo(jnp.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("logit", "target", "exact"),
+    [
+        (0.0, 1.0, math.log(2)),
+        (20.0, 1.0, math.log1p(math.exp(-20))),
+        (100.0, 0.0, 100.0),
+        (-1e4, 1.0, 1e4),
+        (2.0, 0.25, 0.75 * 2 + math.log1p(math.exp(-2))),
+        (math.inf, 1.0, 0.0),
+        (-math.inf, 0.0, 0.0),
+        (math.inf, 0.0, LARGEST),
+        (-math.inf, 1.0, LARGEST),
+    ],
+)
+def test_sigmoid_cross_entropy_by_hand(logit, target, exact):
+    loss, gradient = jax.value_and_grad(losses.sigmoid_binary_cross_entropy)(
+        jnp.array(logit), target
+    )
+    np.testing.assert_allclose(loss, exact, rtol=1e-6)
+    sigmoid = 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
+    np.testing.assert_allclose(gradient, sigmoid - target, rtol=1e-6, atol=1e-7)
+
+
+def test_optax_is_nan_at_an_infinite_logit_on_the_right_side():
+    peer = optax.sigmoid_binary_cross_entropy(jnp.array(jnp.inf), jnp.array(1.0))
+    assert jnp.isnan(peer)
+    assert losses.sigmoid_binary_cross_entropy(jnp.array(jnp.inf), 1.0) == 0
+
+
+def test_pos_weight_multiplies_the_positive_term_only():
+    logits = jnp.array([0.7, -0.2])
+    plain = losses.sigmoid_binary_cross_entropy
+    got = plain(logits, jnp.array([1, 0]), pos_weight=jnp.array([3.0, 5.0]))
+    want = (3 * plain(logits[0], 1) + plain(logits[1], 0)) / 2
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"`pos_weight` must have shape \(2,\)"):
+        plain(logits, jnp.array([1, 0]), pos_weight=jnp.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("probability", "target", "exact"),
+    [
+        (0.5, 1.0, math.log(2)),
+        (1.0, 1.0, 0.0),
+        (0.0, 0.0, 0.0),
+        (0.0, 1.0, math.inf),
+        (1.0, 0.0, math.inf),
+        (1.5, 1.0, math.nan),
+        (-0.5, 0.0, math.nan),
+    ],
+)
+def test_binary_cross_entropy_by_hand(probability, target, exact):
+    loss, gradient = jax.value_and_grad(losses.binary_cross_entropy)(
+        jnp.array(probability), target
+    )
+    np.testing.assert_allclose(loss, exact, rtol=1e-6)
+    assert jnp.isfinite(gradient)
+
+
+def test_one_sided_derivatives_at_certain_and_right_answers():
+    slope = jax.grad(losses.binary_cross_entropy)
+    assert slope(jnp.array(1.0), 1.0) == -1
+    assert slope(jnp.array(0.0), 0.0) == 1
+
+
+def test_clip_caps_the_value():
+    loss = losses.binary_cross_entropy(jnp.array(0.0), 1.0, clip=1e-7)
+    np.testing.assert_allclose(loss, -math.log(1e-7), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("score", "target", "exact"), [(0.5, 1, 0.5), (0.5, -1, 1.5), (2.0, 1, 0.0)]
+)
+def test_hinge_by_hand(score, target, exact):
+    np.testing.assert_allclose(losses.hinge_loss(jnp.array(score), target), exact)
+
+
+def test_hinge_takes_no_label_of_zero_for_a_side():
+    assert jnp.isnan(losses.hinge_loss(jnp.array([0.5, 2.0]), jnp.array([0, 1])))
+    assert optax.hinge_loss(jnp.array(0.5), jnp.array(0)) == 1  # whatever the score
+
+
+def test_hinge_has_no_slope_at_the_margin():
+    assert jax.grad(losses.hinge_loss)(jnp.array(1.0), 1) == 0
+    assert jax.grad(optax.hinge_loss)(jnp.array(1.0), jnp.array(1.0)) == -0.5

@@ -1,0 +1,156 @@
+"""Values by hand and guarantees peculiar to the losses over classes."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxloss import losses
+
+_xent = losses.softmax_cross_entropy_with_integer_labels
+
+
+@pytest.mark.parametrize(
+    ("label", "smoothing", "by_hand"),
+    [
+        (0, 0.0, math.log(4 / 3)),
+        (1, 0.0, math.log(4)),
+        (0, 0.5, 0.5 * math.log(4 / 3) + 0.25 * (math.log(4 / 3) + math.log(4))),
+    ],
+)
+def test_integer_labels_by_hand(label, smoothing, by_hand):
+    logits = jnp.log(jnp.array([3.0, 1.0]))  # probabilities 3/4 and 1/4
+    loss = _xent(logits, label, label_smoothing=smoothing)
+    np.testing.assert_allclose(loss, by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("logits", "label", "exact"),
+    [
+        ([1e8, 1e8], 0, math.log(2)),
+        ([1000.0, 990.0], 0, math.log1p(math.exp(-10))),
+        ([17.0, 0.0], 0, math.log1p(math.exp(-17))),
+        ([0.0, 17.0], 0, 17 + math.log1p(math.exp(-17))),
+        ([3e38, -3e38], 0, 0.0),
+        ([5.0], 0, 0.0),
+        ([math.inf, 0.0], 0, 0.0),
+        ([math.inf, 0.0], 1, math.inf),
+        ([-math.inf, 0.0], 0, math.inf),
+        ([-math.inf, 0.0], 1, 0.0),
+        ([math.inf, math.inf], 0, math.nan),
+        ([-math.inf, -math.inf], 0, math.nan),
+    ],
+)
+def test_integer_and_soft_labels_agree_at_the_hard_points(logits, label, exact):
+    logits = jnp.array(logits)
+    np.testing.assert_allclose(_xent(logits, label), exact, rtol=1e-6)
+    target = jax.nn.one_hot(label, logits.size)
+    soft = losses.softmax_cross_entropy(logits, target)
+    np.testing.assert_allclose(soft, exact, rtol=1e-6)
+
+
+def test_optax_cancels_where_we_do_not():
+    logits = jnp.array([1e8, 1e8])
+    peer = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.array(0))
+    assert peer == 0.0  # true: log 2
+    np.testing.assert_allclose(_xent(logits, 0), math.log(2), rtol=1e-6)
+
+
+def test_optax_wraps_a_label_of_minus_one_where_we_do_not():
+    logits = jnp.array([1.0, 2.0, 3.0])
+    peer = optax.softmax_cross_entropy_with_integer_labels
+    assert peer(logits, jnp.array(-1)) == peer(logits, jnp.array(2))
+    assert jnp.isnan(_xent(logits, -1))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_impossible_classes_are_as_if_absent(smoothing):
+    masked = jnp.array([0.3, -jnp.inf, 2.0])
+    without = jnp.array([0.3, 2.0])
+    loss, gradient = jax.value_and_grad(_xent)(masked, 2, label_smoothing=smoothing)
+    want = _xent(without, 1, label_smoothing=smoothing)
+    np.testing.assert_allclose(loss, want, rtol=1e-6)
+    assert gradient[1] == 0.0 and jnp.isfinite(gradient).all()
+    target = jnp.array([0.25, 0.0, 0.75])
+    soft = losses.softmax_cross_entropy(masked, target, label_smoothing=smoothing)
+    want = losses.softmax_cross_entropy(without, target[::2], label_smoothing=smoothing)
+    np.testing.assert_allclose(soft, want, rtol=1e-6)
+
+
+def test_a_target_on_an_impossible_class_costs_infinity_without_nan_gradient():
+    logits, target = jnp.array([0.0, -jnp.inf]), jnp.array([0.5, 0.5])
+    loss, gradient = jax.value_and_grad(losses.softmax_cross_entropy)(logits, target)
+    assert loss == jnp.inf
+    assert not jnp.isnan(gradient).any()
+
+
+def test_integer_label_gradient_sums_to_zero_and_is_bounded():
+    for logits in ([-80.0, 80.0], [0.3, 0.1], [17.0, 0.0]):
+        gradient = jax.grad(_xent)(jnp.array(logits), 0)
+        assert gradient.sum() == 0
+        assert jnp.linalg.norm(gradient) <= math.sqrt(2) + 1e-6
+    # Near certainty the last digits are kept: softmax minus one-hot would give 0.
+    np.testing.assert_allclose(
+        jax.grad(_xent)(jnp.array([17.0, 0.0]), 0)[1], 4.1399376e-08, rtol=1e-5
+    )
+
+
+def test_the_gradient_for_an_unnormalised_target_is_the_true_one():
+    logits, target = jnp.array([0.5, -1.0, 2.0]), jnp.array([2.0, 0.0, 1.0])
+    want = jax.nn.softmax(logits) * 3 - target
+    got = jax.grad(losses.softmax_cross_entropy)(logits, target)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_forward_mode_with_an_impossible_class_is_finite():
+    logits, target = jnp.array([0.5, -jnp.inf, 2.0]), jnp.array([0.5, 0.0, 0.5])
+    slopes = jax.jacfwd(losses.softmax_cross_entropy)(logits, target)
+    assert jnp.isfinite(slopes).all()
+    assert jnp.isnan(jax.jacfwd(optax.safe_softmax_cross_entropy)(logits, target)).any()
+
+
+def test_soft_cap_keeps_impossible_classes_impossible():
+    logits = jnp.array([40.0, -jnp.inf, 2.0])
+    capped = 5 * np.tanh(np.array([40.0, 2.0]) / 5)
+    want = _xent(jnp.asarray(capped, jnp.float32), 1)
+    np.testing.assert_allclose(_xent(logits, 2, soft_cap=5.0), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{"label_smoothing": 1.5}, {"soft_cap": 0.0}, {"class_weights": [1.0]}]
+)
+def test_options_out_of_range_are_refused(options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"`{name}` must"):
+        _xent(jnp.zeros(3), 0, **options)
+
+
+def test_categorical_cross_entropy_corners():
+    def loss(p, y, **options):
+        return losses.categorical_cross_entropy(jnp.array(p), jnp.array(y), **options)
+
+    assert loss([1.0, 0.0], [1.0, 0.0]) == 0
+    assert loss([1.0, 0.0], [0.0, 1.0]) == jnp.inf
+    assert jnp.isnan(loss([1.2, 0.1], [1.0, 0.0]))
+    assert jnp.isnan(loss([-0.1, 0.1], [0.0, 1.0]))
+    assert jnp.isnan(loss([0.0, 0.0], [0.0, 1.0], normalize=True))
+    np.testing.assert_allclose(
+        loss([0.2, 0.2], [0.0, 1.0], normalize=True), math.log(2), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        loss([1.0, 0.0], [0.0, 1.0], clip=1e-7), -math.log(1e-7), rtol=1e-6
+    )
+
+
+def test_margin_wants_two_classes():
+    with pytest.raises(ValueError, match="at least two classes, got 1"):
+        losses.margin(jnp.zeros(1), 0)
+
+
+def test_margin_of_probabilities_is_bounded():
+    logits = jnp.array([1e4, -1e4, 0.0])
+    for label, want in [(0, 1), (1, -1), (2, -1)]:
+        np.testing.assert_allclose(losses.margin(logits, label, temperature=1.0), want)
