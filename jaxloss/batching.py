@@ -131,7 +131,7 @@ class _Spec(NamedTuple):
 @functools.lru_cache(maxsize=1024)
 def _compiled(spec: _Spec) -> Kernel:
     kernel = jax.jit(_lifted(spec, lambda loss: loss))
-    kernel.spec = spec  # pyright: ignore[reportFunctionMemberAccess] (for `checked`)
+    kernel.spec = spec  # pyright: ignore[reportAttributeAccessIssue] (for `checked`)
     return kernel
 
 

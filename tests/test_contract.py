@@ -36,7 +36,7 @@ def batch_of(name: str, row: Row, size: int) -> tuple[np.ndarray, ...]:
     return tuple(np.stack(column) for column in columns)
 
 
-def single(data, dtype=np.float32):
+def single(data, dtype: type = np.float32):
     """The same example with its floating parts in another dtype."""
     return tuple(
         jnp.asarray(x, dtype if np.issubdtype(x.dtype, np.floating) else None)
