@@ -1,4 +1,9 @@
 """Per-sample losses for JAX: pure functions of one example, batched by vmap and jit."""
 
-from jaxloss import losses as losses, reduction as reduction
+from jaxloss import (
+    audit as audit,
+    ledger as ledger,
+    losses as losses,
+    reduction as reduction,
+)
 from jaxloss.batching import checked as checked, per_sample as per_sample
