@@ -1,0 +1,42 @@
+# `make demo` and `make test` need nothing but make and a Python from 3.11.
+PYTHON ?= python3
+BIN := .venv/bin
+PARITY := .venv-parity/bin
+
+export JAX_PLATFORMS ?= cpu
+export TQDM_MININTERVAL ?= 1
+
+.PHONY: demo test parity lint clean
+
+demo: .venv/examples.stamp
+	$(BIN)/python examples/noisy_labels.py
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS)
+
+parity: .venv-parity/parity.stamp
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 \
+	$(PARITY)/python -m pytest -q -o addopts= -o testpaths= tests/parity $(PYTEST_ARGS)
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf .venv .venv-parity build dist
+
+# An environment is made once; an extra is installed again when pyproject.toml changes.
+.venv/%.stamp: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+.venv-parity/%.stamp: pyproject.toml | .venv-parity/bin/python
+	$(PARITY)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+%/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'jaxloss needs Python 3.11 or newer: make PYTHON=/path/to/python ...'; exit 1; }
+	$(PYTHON) -m venv $*
+	$@ -m pip install --quiet --upgrade pip
