@@ -35,8 +35,8 @@ clean:
 	$(PARITY)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 
-%/bin/python:
+.venv/bin/python .venv-parity/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'jaxloss needs Python 3.11 or newer: make PYTHON=/path/to/python ...'; exit 1; }
-	$(PYTHON) -m venv $*
+	$(PYTHON) -m venv $(@:/bin/python=)
 	$@ -m pip install --quiet --upgrade pip
