@@ -14,6 +14,8 @@ from jaxloss.losses.regression import (
     absolute_error as absolute_error,
     huber_loss as huber_loss,
     l2_loss as l2_loss,
+    log_cosh as log_cosh,
+    smooth_l1_loss as smooth_l1_loss,
     squared_error as squared_error,
 )
 from jaxloss.losses.scores import margin as margin
