@@ -18,4 +18,9 @@ from jaxloss.losses.regression import (
     smooth_l1_loss as smooth_l1_loss,
     squared_error as squared_error,
 )
+from jaxloss.losses.relative import (
+    absolute_percentage_error as absolute_percentage_error,
+    mean_pairwise_squared_error as mean_pairwise_squared_error,
+    squared_logarithmic_error as squared_logarithmic_error,
+)
 from jaxloss.losses.scores import margin as margin
