@@ -57,6 +57,15 @@ def softplus(x: Array) -> Array:
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
+@slopes(jnp.zeros_like)
+def nan_if_negative(x: Array) -> Array:
+    """A term of 0, or of nan where x is below 0.
+
+    Not by a select, which would keep the compiler from fusing it into a reduction.
+    """
+    return jnp.minimum(jnp.sqrt(x), 0)
+
+
 def times(x: Array, y: Array) -> Array:
     """The product x y in which 0 wins: 0 also when y is infinite or nan."""
     return jnp.where(x == 0, 0, x * y)

@@ -10,6 +10,11 @@ from jaxloss.losses.classification import (
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501 (a name is a name)
 )
 from jaxloss.losses.hinge import hinge_loss as hinge_loss
+from jaxloss.losses.likelihood import (
+    gaussian_nll_loss as gaussian_nll_loss,
+    gaussian_nll_loss_with_log_variance as gaussian_nll_loss_with_log_variance,
+    poisson_nll_loss as poisson_nll_loss,
+)
 from jaxloss.losses.regression import (
     absolute_error as absolute_error,
     huber_loss as huber_loss,
