@@ -29,3 +29,7 @@ from jaxloss.losses.relative import (
     squared_logarithmic_error as squared_logarithmic_error,
 )
 from jaxloss.losses.scores import margin as margin
+from jaxloss.losses.similarity import (
+    cosine_distance as cosine_distance,
+    cosine_similarity as cosine_similarity,
+)

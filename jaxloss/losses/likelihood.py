@@ -267,8 +267,8 @@ def _held(variance: Array, floor: Array) -> Array:
 
 
 @_numerics.slopes(
-    lambda p, t, s: _standard_of_log(_standard_of_log(p - t, s), s),
-    lambda p, t, s: _standard_of_log(_standard_of_log(t - p, s), s),
+    lambda p, t, s: (p - t) * jnp.exp(-s),
+    lambda p, t, s: (t - p) * jnp.exp(-s),
     lambda p, t, s: 0.5 * (1 - _standard_of_log(p - t, s) ** 2),
 )
 def _gaussian_of_log(prediction: Array, target: Array, log_variance: Array) -> Array:
@@ -276,10 +276,6 @@ def _gaussian_of_log(prediction: Array, target: Array, log_variance: Array) -> A
     return 0.5 * (log_variance + square)
 
 
-@_numerics.slopes(
-    lambda error, s: jnp.exp(-0.5 * s),
-    lambda error, s: -0.5 * _standard_of_log(error, s),
-)
 def _standard_of_log(error: Array, log_variance: Array) -> Array:
     precision = jnp.exp(-0.5 * log_variance)
     return error * jnp.minimum(precision, jnp.finfo(error.dtype).max)
