@@ -9,6 +9,12 @@ from jaxloss.losses.classification import (
     softmax_cross_entropy as softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501 (a name is a name)
 )
+from jaxloss.losses.divergence import (
+    convex_kl_divergence as convex_kl_divergence,
+    generalized_kl_divergence as generalized_kl_divergence,
+    kl_divergence as kl_divergence,
+    kl_divergence_with_log_targets as kl_divergence_with_log_targets,
+)
 from jaxloss.losses.hinge import hinge_loss as hinge_loss
 from jaxloss.losses.likelihood import (
     gaussian_nll_loss as gaussian_nll_loss,
