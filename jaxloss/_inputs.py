@@ -81,6 +81,12 @@ def positive(name: str, value: ArrayLike) -> None:
         raise ValueError(f"`{name}` must be above 0, got {value}.")
 
 
+def not_negative(name: str, value: ArrayLike) -> None:
+    """Refuses a Python number below 0; what is traced passes."""
+    if isinstance(value, (int, float)) and not value >= 0:
+        raise ValueError(f"`{name}` must not be below 0, got {value}.")
+
+
 def share(name: str, value: ArrayLike) -> None:
     """Refuses a Python number outside [0, 1]; what is traced passes."""
     if isinstance(value, (int, float)) and not 0 <= value <= 1:

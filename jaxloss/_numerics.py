@@ -57,6 +57,17 @@ def softplus(x: Array) -> Array:
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
+@slopes(jnp.zeros_like)
+def nan_if_negative(x: Array) -> Array:
+    """A term of 0, or of nan where x is below 0.
+
+    By neither a select nor a constant, which would keep the compiler from fusing it
+    into a reduction.
+    """
+    return jnp.sign(jnp.sqrt(x)) - jnp.sign(x)
+
+
+@slopes(lambda x, y: y, lambda x, y: x)
 def times(x: Array, y: Array) -> Array:
     """The product x y in which 0 wins: 0 also when y is infinite or nan."""
     return jnp.where(x == 0, 0, x * y)
@@ -66,6 +77,45 @@ def times(x: Array, y: Array) -> Array:
 def ratio(x: Array, y: Array) -> Array:
     """The quotient x / y in which 0 wins: 0 also when y is 0."""
     return jnp.where(x == 0, 0, x / y)
+
+
+@jax.custom_jvp
+def unit(x: Array, floor: Array) -> Array:
+    """x over its norm, or over `floor` where that is larger; 0 for 0.
+
+    No square overflows or vanishes. Without a floor the derivative at 0 counts as 0.
+    """
+    largest, scaled, length = _scaled(x)
+    return scaled / jnp.where(length == 0, 1, jnp.maximum(length, floor / largest))
+
+
+@unit.defjvp
+def _unit_jvp(primals, tangents):
+    x, floor = primals
+    change, floor_change = tangents
+    direction, length = unit(x, floor), norm(x)
+    floored = length < floor
+    divisor = jnp.maximum(length, floor)
+    inverse = jnp.where(divisor == 0, 0, 1 / jnp.where(divisor == 0, 1, divisor))
+    stretch = jnp.where(floored, floor_change, jnp.sum(direction * change))
+    return direction, (change - direction * stretch) * inverse
+
+
+@slopes(lambda x: unit(x, jnp.zeros((), x.dtype)))
+def norm(x: Array) -> Array:
+    """The Euclidean norm of numbers of any size; its derivative at 0 is 0."""
+    largest, _, length = _scaled(x)
+    return largest * length
+
+
+def _scaled(x: Array) -> tuple[Array, Array, Array]:
+    """About the largest size in x, or 1 when all is 0; x over it; and its norm."""
+    largest = jnp.max(jnp.abs(x), initial=0)
+    # The compiler divides by way of the reciprocal, which must not be subnormal.
+    largest = jnp.minimum(largest, jnp.finfo(x.dtype).max / 8)
+    largest = jnp.where(largest == 0, 1, largest)
+    scaled = x / largest
+    return largest, scaled, jnp.sqrt(jnp.sum(scaled**2))
 
 
 @slopes(jax.nn.softmax)

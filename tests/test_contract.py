@@ -23,6 +23,7 @@ def rows(*, where=lambda row: True):
 
 every_loss = rows()
 elementwise_losses = rows(where=lambda row: row.elementwise)
+separable_losses = rows(where=lambda row: row.elementwise and row.separable)
 labelled_losses = rows(where=lambda row: row.classes is not None)
 
 
@@ -369,6 +370,14 @@ def test_a_mean_over_nothing_is_zero(name, row):
 
 @elementwise_losses
 def test_any_shape_is_an_example(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    flat = row.loss(*(x.ravel() for x in data))
+    np.testing.assert_allclose(row.loss(*data), flat, rtol=1e-5)
+    assert row.loss(*(x[0, 0] for x in data)).shape == ()
+
+
+@separable_losses
+def test_the_loss_is_the_mean_of_the_losses_of_the_elements(name, row):
     data = single(tuple(x[0] for x in batch_of(name, row, 1)))
     elements = per_sample(row.loss, batch_ndim=data[0].ndim)(*data)
     assert elements.shape == data[0].shape

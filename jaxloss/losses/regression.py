@@ -161,6 +161,100 @@ def huber_loss(
     return _numerics.mean(_huber(prediction, target, delta), where)
 
 
+def smooth_l1_loss(
+    prediction: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    beta: float | Array = 1.0,
+) -> Array:
+    r"""Distance between prediction and target, with its tip rounded within `beta`.
+
+    With the error :math:`e = \hat y - y`,
+
+    .. math:: \ell = \operatorname{mean}_i \begin{cases}
+        \tfrac12 e_i^2 / \beta & |e_i| < \beta \\
+        |e_i| - \tfrac12\beta & \text{otherwise} \end{cases}
+
+    This is `huber_loss` with that `delta`, divided by it: a lower `beta` sharpens the
+    tip, while a lower `delta` also flattens the lines.
+
+    Args:
+        prediction: any shape, floating.
+        target: the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+        beta: error at which the parabola turns into a line, in the unit of
+            `prediction`; with 0 this is `absolute_error`.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider, in the
+        unit of `prediction`.
+
+    Raises:
+        ValueError: shapes differ, or `beta` is a number below 0.
+
+    Guarantees:
+        - The derivative of an element is ``error / beta`` clipped to [-1, 1], and 0
+          where prediction and target are equal, also when `beta` is 0.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+        - An element that is nan makes the value nan, and has gradient 0.
+
+    Examples:
+        >>> smooth_l1_loss(jnp.array([5.0]), jnp.array([0.0]), beta=2.0)
+        Array(4., dtype=float32)
+
+    References:
+        Girshick, *Fast R-CNN*, 2015, equation 3.
+    """
+    _inputs.not_negative("beta", beta)
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    beta = _inputs.option("beta", beta, (), prediction)
+    return _numerics.mean(_smooth_distance(prediction, target, beta), where)
+
+
+def log_cosh(
+    prediction: ArrayLike, target: ArrayLike, where: ArrayLike | None = None, /
+) -> Array:
+    r"""Logarithm of the hyperbolic cosine of the error: a Huber loss without a seam.
+
+    .. math:: \ell(\hat y, y) = \operatorname{mean}_i\, \log \cosh(\hat y_i - y_i)
+
+    Near the target it is half the squared error, far from it the distance less
+    :math:`\log 2`.
+
+    Args:
+        prediction: any shape, floating.
+        target: the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Guarantees:
+        - Accurate to the last digits for an error of any size.
+        - The derivative of an element is the hyperbolic tangent of its error.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+        - An element that is nan makes the value nan, and has gradient 0.
+
+    Examples:
+        >>> log_cosh(jnp.array([2.0, 1e-4]), jnp.array([0.0, 0.0]))
+        Array(0.662501, dtype=float32)
+
+    References:
+        Green, *Bayesian reconstructions from emission tomography data using a modified
+        EM algorithm*, 1990.
+    """
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    return _numerics.mean(_log_cosh(prediction, target), where)
+
+
 @_numerics.slopes(lambda p, t: 2 * (p - t), lambda p, t: 2 * (t - p))
 def _square(prediction: Array, target: Array) -> Array:
     return (prediction - target) ** 2
@@ -180,3 +274,31 @@ def _huber(prediction: Array, target: Array, delta: Array) -> Array:
     distance = jnp.abs(prediction - target)
     near = jnp.minimum(distance, delta)
     return near * (distance - near / 2)
+
+
+@_numerics.slopes(
+    lambda p, t, beta: _rounded_sign(p - t, beta),
+    lambda p, t, beta: _rounded_sign(t - p, beta),
+    lambda p, t, beta: -0.5 * _rounded_sign(p - t, beta) ** 2,
+)
+def _smooth_distance(prediction: Array, target: Array, beta: Array) -> Array:
+    distance = jnp.abs(prediction - target)
+    near = jnp.minimum(distance, beta)
+    return (distance - near) + near * (near * (0.5 * _inverse(beta)))
+
+
+def _rounded_sign(error: Array, beta: Array) -> Array:
+    return jnp.where(jnp.abs(error) < beta, error * _inverse(beta), jnp.sign(error))
+
+
+def _inverse(beta: Array) -> Array:
+    """1 / beta, finite also when `beta` is 0 and nothing is near."""
+    return 1 / jnp.where(beta == 0, 1, beta)
+
+
+@_numerics.slopes(lambda p, t: jnp.tanh(p - t), lambda p, t: jnp.tanh(t - p))
+def _log_cosh(prediction: Array, target: Array) -> Array:
+    distance = jnp.abs(prediction - target)
+    near = jnp.minimum(distance, 20)  # beyond it the slope is 1 to the last digit
+    above_one = 0.5 * jnp.expm1(-near) ** 2 * jnp.exp(near)  # cosh - 1
+    return (distance - near) + jnp.log1p(above_one)

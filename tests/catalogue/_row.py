@@ -19,6 +19,8 @@ class Row(NamedTuple):
         differentiable: positions of the floating arguments that take a gradient; the
             prediction is at 0.
         elementwise: takes any shape, and a mask as one more argument.
+        separable: an elementwise loss is the mean of the losses of single elements;
+            False when the elements are judged together.
         classes: number of classes when the second argument is an integer label.
         bounded: values are never below 0.
         extremes: examples that must not give a nan gradient.
@@ -29,6 +31,7 @@ class Row(NamedTuple):
     reference: Callable[..., Any]
     differentiable: tuple[int, ...] = (0, 1)
     elementwise: bool = False
+    separable: bool = True
     classes: int | None = None
     bounded: bool = True
     extremes: tuple[Example, ...] = ()

@@ -31,4 +31,19 @@ ROWS = {
         partial(losses.huber_loss, delta=2.5),
         reference=lambda p, t: np.mean(scipy.special.huber(2.5, p - t)),
     ),
+    "smooth_l1_loss": _regression(
+        losses.smooth_l1_loss,
+        reference=lambda p, t: np.mean(scipy.special.huber(1.0, p - t)),
+    ),
+    "smooth_l1_loss-beta": _regression(
+        partial(losses.smooth_l1_loss, beta=2.5),
+        reference=lambda p, t: np.mean(scipy.special.huber(2.5, p - t)) / 2.5,
+    ),
+    "smooth_l1_loss-sharp": _regression(
+        partial(losses.smooth_l1_loss, beta=0.0),
+        reference=lambda p, t: np.mean(np.abs(p - t)),
+    ),
+    "log_cosh": _regression(
+        losses.log_cosh, reference=lambda p, t: np.mean(np.log(np.cosh(p - t)))
+    ),
 }

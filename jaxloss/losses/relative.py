@@ -1,0 +1,213 @@
+"""Losses that judge numbers by their ratios or by their differences."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxloss import _inputs, _numerics
+
+
+def absolute_percentage_error(
+    prediction: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    epsilon: float | Array = 1e-7,
+    scale: float | Array = 100.0,
+) -> Array:
+    r"""Distance between prediction and target, in percent of the target.
+
+    .. math:: \ell(\hat y, y) = \operatorname{mean}_i\,
+        s\,\frac{|\hat y_i - y_i|}{\max(|y_i|, \epsilon)}
+
+    Args:
+        prediction: any shape, floating.
+        target: the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+        epsilon: least size of a target, above 0, in the unit of `prediction`; smaller
+            ones divide by it.
+        scale: 100 for percent, 1 for a share.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: shapes differ, or `epsilon` is a number not above 0.
+
+    Guarantees:
+        - The derivative is 0 where prediction and target are equal.
+        - Finite for a target of 0, where it is the distance in units of `epsilon`.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+        - An element that is nan makes the value nan, and has gradient 0.
+
+    Examples:
+        >>> absolute_percentage_error(jnp.array([3.0, 8.0]), jnp.array([4.0, 8.0]))
+        Array(12.5, dtype=float32)
+
+    References:
+        Makridakis, *Accuracy measures: theoretical and practical concerns*, 1993.
+    """
+    _inputs.positive("epsilon", epsilon)
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    epsilon = _inputs.option("epsilon", epsilon, (), prediction)
+    scale = _inputs.option("scale", scale, (), prediction)
+    shares = _relative_distance(prediction, target, epsilon)
+    return scale * _numerics.mean(shares, where)
+
+
+def squared_logarithmic_error(
+    prediction: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    clip: float | None = None,
+) -> Array:
+    r"""Squared difference of the orders of magnitude, of one plus each number.
+
+    .. math:: \ell(\hat y, y) = \operatorname{mean}_i\,
+        \bigl(\log(1 + \hat y_i) - \log(1 + y_i)\bigr)^2
+
+    Args:
+        prediction: any shape, floating, above -1.
+        target: above -1, the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+        clip: both arrays are first raised to at least this number. Below it the
+            derivative is 0; for migration only (Keras has 1e-7).
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: shapes differ, or `clip` is a number not above -1.
+
+    Guarantees:
+        - Accurate to the last digits also when prediction and target nearly agree.
+        - ``nan`` for a number below -1, ``inf`` for one of the two at -1; their
+          derivative is 0.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+
+    Examples:
+        >>> squared_logarithmic_error(jnp.array([9.0, 1.0]), jnp.array([99.0, 1.0]))
+        Array(2.650949, dtype=float32)
+
+    References:
+        Tofallis, *A better measure of relative prediction accuracy for model selection
+        and model estimation*, 2015.
+    """
+    if clip is not None and not clip > -1:
+        raise ValueError(f"`clip` must be above -1, got {clip}.")
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    if clip is not None:
+        prediction = jnp.where(prediction <= clip, clip, prediction)
+        target = jnp.where(target <= clip, clip, target)
+    for name, value in (("prediction", prediction), ("target", target)):
+        _inputs.require(value > -1, name, "above -1", value)
+    return _numerics.mean(_squared_log_ratio(prediction, target), where)
+
+
+def mean_pairwise_squared_error(
+    prediction: ArrayLike, target: ArrayLike, where: ArrayLike | None = None, /
+) -> Array:
+    r"""Squared error of the differences between elements, whatever their common level.
+
+    With the errors :math:`e = \hat y - y` of :math:`n` elements and their mean
+    :math:`\bar e`,
+
+    .. math:: \ell(\hat y, y) = \operatorname{mean}_{i \ne j}\,
+        \bigl((\hat y_i - \hat y_j) - (y_i - y_j)\bigr)^2
+        = \frac{2}{n - 1} \sum_i (e_i - \bar e)^2.
+
+    Args:
+        prediction: any shape, floating; each element makes a pair with every other.
+        target: the shape of `prediction`.
+        where: boolean, the shape of `prediction`; only elements that are True count.
+
+    Returns:
+        The mean over the ordered pairs of elements that count, shape ``()``, float32 or
+        wider, in the squared unit of `prediction`.
+
+    Guarantees:
+        - Never negative, and unchanged when a constant is added to every prediction.
+        - 0 with gradient 0 when there are fewer than two elements.
+        - Elements left out reach neither value nor gradient, whatever they hold.
+        - An element that is not finite makes the value nan, and the gradient 0.
+
+    Examples:
+        >>> mean_pairwise_squared_error(jnp.array([1.0, 3.0]), jnp.array([5.0, 5.0]))
+        Array(4., dtype=float32)
+
+    References:
+        Eigen et al., *Depth Map Prediction from a Single Image using a Multi-Scale Deep
+        Network*, 2014, equation 1 (of logarithms, over all pairs).
+    """
+    prediction, target = _inputs.elementwise(
+        where, prediction=prediction, target=target
+    )
+    kept = jnp.ones(prediction.shape, bool) if where is None else jnp.asarray(where)
+    return _pairwise(prediction, target, kept)
+
+
+@_numerics.slopes(
+    lambda p, t, epsilon: _numerics.ratio(jnp.sign(p - t), _size(t, epsilon)),
+    lambda p, t, epsilon: (
+        _numerics.ratio(jnp.sign(t - p), _size(t, epsilon))
+        - jnp.where(jnp.abs(t) > epsilon, jnp.sign(t), 0)
+        * _numerics.ratio(_relative_distance(p, t, epsilon), _size(t, epsilon))
+    ),
+    lambda p, t, epsilon: jnp.where(
+        jnp.abs(t) < epsilon, -_relative_distance(p, t, epsilon) / epsilon, 0
+    ),
+)
+def _relative_distance(prediction: Array, target: Array, epsilon: Array) -> Array:
+    return jnp.abs(prediction - target) / _size(target, epsilon)
+
+
+def _size(target: Array, epsilon: Array) -> Array:
+    return jnp.maximum(jnp.abs(target), epsilon)
+
+
+@_numerics.slopes(
+    lambda p, t: 2 * _numerics.ratio(_log_ratio(p, t), 1 + p),
+    lambda p, t: -2 * _numerics.ratio(_log_ratio(p, t), 1 + t),
+)
+def _squared_log_ratio(prediction: Array, target: Array) -> Array:
+    return _log_ratio(prediction, target) ** 2
+
+
+@_numerics.slopes(lambda p, t: 1 / (1 + p), lambda p, t: -1 / (1 + t))
+def _log_ratio(prediction: Array, target: Array) -> Array:
+    """log((1 + prediction) / (1 + target)), without cancellation when they are near."""
+    growth = (prediction - target) / (1 + target)
+    near = (jnp.abs(growth) < 0.5) & (target > -1)
+    far = jnp.log1p(prediction) - jnp.log1p(target)
+    return jnp.where(near, jnp.log1p(growth), far)
+
+
+@_numerics.slopes(
+    lambda p, t, kept: 4 / _pairs_of_one(kept, p) * _deviation(p, t, kept),
+    lambda p, t, kept: -4 / _pairs_of_one(kept, p) * _deviation(p, t, kept),
+    lambda p, t, kept: jnp.zeros_like(p),
+)
+def _pairwise(prediction: Array, target: Array, kept: Array) -> Array:
+    squares = _deviation(prediction, target, kept) ** 2
+    return 2 / _pairs_of_one(kept, prediction) * jnp.sum(squares)
+
+
+def _deviation(prediction: Array, target: Array, kept: Array) -> Array:
+    errors = prediction - target
+    rough = errors - _numerics.mean(errors, kept)
+    # The mean of large errors is itself rounded; the mean of what remains is not.
+    return jnp.where(kept, rough - _numerics.mean(rough, kept), 0)
+
+
+def _pairs_of_one(kept: Array, like: Array) -> Array:
+    others = jnp.sum(kept, dtype=jnp.int32) - 1
+    return jnp.maximum(others, 1).astype(like.dtype)

@@ -1,0 +1,221 @@
+"""The shared primitives at the points where the plain ones fail."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxloss import _numerics
+
+INF, NAN, HUGE = jnp.inf, jnp.nan, 3e38
+
+
+def derivatives(fun, *point):
+    """First and second derivatives, each argument by itself."""
+    positions = tuple(range(len(point)))
+    point = tuple(jnp.float32(x) for x in point)
+    forward = jax.jacfwd(fun, argnums=positions)(*point)
+    reverse = jax.grad(fun, argnums=positions)(*point)
+    np.testing.assert_array_equal(forward, reverse)
+    second = [jax.hessian(fun, argnums=i)(*point) for i in positions]
+    return list(map(float, reverse)), list(map(float, second))
+
+
+# slopes
+
+
+def test_a_slope_that_is_not_finite_counts_as_0():
+    root = _numerics.slopes(lambda x: 0.5 / jnp.sqrt(x))(jnp.sqrt)
+    x = jnp.array([0.0, 4.0, -1.0, NAN])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(root))(x), [0, 0.25, 0, 0])
+
+
+def test_slopes_of_a_scalar_of_an_array_are_summed():
+    total = _numerics.slopes(lambda x: 2 * x)(lambda x: jnp.sum(x**2))
+    x = jnp.array([1.0, 3.0])
+    np.testing.assert_array_equal(jax.grad(total)(x), [2, 6])
+    assert jax.jvp(total, (x,), (jnp.ones(2),))[1] == 8
+    np.testing.assert_array_equal(jax.hessian(total)(x), 2 * np.eye(2))
+
+
+def test_slopes_of_arguments_that_stand_still_are_not_asked_for():
+    def never(x, y):
+        raise AssertionError
+
+    product = _numerics.slopes(lambda x, y: y, never)(lambda x, y: x * y)
+    assert jax.grad(product)(jnp.float32(2), jnp.float32(3)) == 3
+
+
+# mean
+
+
+def test_mean_is_over_the_kept_elements():
+    values, where = jnp.array([1.0, NAN, 5.0]), jnp.array([True, False, True])
+    assert _numerics.mean(values, where) == 3
+    np.testing.assert_array_equal(
+        jax.grad(_numerics.mean)(values, where), [0.5, 0, 0.5]
+    )
+
+
+def test_mean_over_nothing_is_0_with_derivative_0():
+    assert _numerics.mean(jnp.zeros((0, 3))) == 0
+    values, nowhere = jnp.array([NAN, INF]), jnp.zeros(2, bool)
+    assert _numerics.mean(values, nowhere) == 0
+    np.testing.assert_array_equal(jax.grad(_numerics.mean)(values, nowhere), 0)
+
+
+# softplus
+
+
+@pytest.mark.parametrize(
+    ("x", "value", "slope", "curvature"),
+    [
+        (0, np.log(2), 0.5, 0.25),
+        (-50, np.exp(-50), np.exp(-50), np.exp(-50)),
+        (50, 50, 1, 0),
+        (-HUGE, 0, 0, 0),
+        (HUGE, HUGE, 1, 0),
+        (-INF, 0, 0, 0),
+        (INF, INF, 1, 0),
+        (NAN, NAN, 0, 0),
+    ],
+)
+def test_softplus_is_exact_in_both_tails(x, value, slope, curvature):
+    got = _numerics.softplus(jnp.float32(x))
+    np.testing.assert_allclose(got, value, rtol=1e-6)
+    (first,), (second,) = derivatives(_numerics.softplus, x)
+    np.testing.assert_allclose(first, slope, rtol=1e-6)
+    np.testing.assert_allclose(second, curvature, rtol=1e-6, atol=1e-20)
+
+
+# nan_if_negative
+
+
+@pytest.mark.parametrize("x", [0, 1e-30, 1, HUGE, INF])
+def test_nan_if_negative_adds_nothing_to_a_number_from_0_on(x):
+    assert _numerics.nan_if_negative(jnp.float32(x)) == 0
+
+
+@pytest.mark.parametrize("x", [-1e-30, -1, -INF, NAN])
+def test_nan_if_negative_is_nan_below_0(x):
+    assert jnp.isnan(_numerics.nan_if_negative(jnp.float32(x)))
+    assert jnp.isnan(jax.jit(_numerics.nan_if_negative)(jnp.float32(x)))
+
+
+@pytest.mark.parametrize("x", [-INF, -1, 0, 1, INF, NAN])
+def test_nan_if_negative_has_derivative_0(x):
+    assert derivatives(_numerics.nan_if_negative, x) == ([0], [0])
+
+
+# times
+
+
+@pytest.mark.parametrize("y", [-INF, INF, NAN, 0, HUGE])
+def test_times_0_is_0(y):
+    assert _numerics.times(jnp.float32(0), jnp.float32(y)) == 0
+    first, second = derivatives(_numerics.times, 0, y)
+    assert first == [float(jnp.float32(y)) if np.isfinite(y) else 0, 0]
+    assert second == [0, 0]
+
+
+def test_times_is_a_product_elsewhere():
+    assert _numerics.times(jnp.float32(2), jnp.float32(INF)) == INF
+    assert jnp.isnan(_numerics.times(jnp.float32(NAN), jnp.float32(2)))
+    assert derivatives(_numerics.times, 2, 3) == ([3, 2], [0, 0])
+
+
+# ratio
+
+
+@pytest.mark.parametrize("y", [-INF, INF, NAN, 0])
+def test_ratio_of_0_is_0(y):
+    assert _numerics.ratio(jnp.float32(0), jnp.float32(y)) == 0
+    assert derivatives(_numerics.ratio, 0, y) == ([0, 0], [0, 0])
+
+
+def test_ratio_is_a_quotient_elsewhere():
+    assert _numerics.ratio(jnp.float32(2), jnp.float32(0)) == INF
+    assert derivatives(_numerics.ratio, 2, 0) == ([0, 0], [0, 0])
+    assert derivatives(_numerics.ratio, 2, 4) == ([0.25, -0.125], [0, 0.0625])
+    assert jnp.isnan(_numerics.ratio(jnp.float32(NAN), jnp.float32(2)))
+
+
+def test_ratio_of_huge_numbers_has_finite_derivatives():
+    first, _ = derivatives(_numerics.ratio, 1e30, 1e30)
+    np.testing.assert_allclose(first, [1e-30, -1e-30], rtol=1e-6)
+
+
+# norm and unit
+
+
+@pytest.mark.parametrize("size", [1e-30, 1, 1e30, 5e37])
+def test_norm_of_numbers_of_any_size(size):
+    x = jnp.array([3.0, -4.0, 0.0]) * size
+    np.testing.assert_allclose(_numerics.norm(x), 5 * size, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(_numerics.norm)(x), [0.6, -0.8, 0], rtol=1e-6)
+
+
+def test_norm_and_unit_of_0_have_derivatives_0():
+    x, zero = jnp.zeros(3), jnp.float32(0)
+    assert _numerics.norm(x) == 0 and _numerics.norm(jnp.zeros(0)) == 0
+    np.testing.assert_array_equal(jax.grad(_numerics.norm)(x), 0)
+    np.testing.assert_array_equal(jax.hessian(_numerics.norm)(x), 0)
+    np.testing.assert_array_equal(_numerics.unit(x, zero), 0)
+    np.testing.assert_array_equal(jax.jacrev(_numerics.unit)(x, zero), 0)
+    np.testing.assert_array_equal(jax.hessian(_numerics.unit)(x, zero), 0)
+
+
+def test_norm_of_what_is_not_a_number_is_nan_with_derivative_0():
+    x = jnp.array([1.0, NAN])
+    assert jnp.isnan(_numerics.norm(x))
+    np.testing.assert_array_equal(jax.grad(_numerics.norm)(x), 0)
+
+
+def test_norm_has_the_curvature_of_a_sphere():
+    # The identity without the direction, over the norm.
+    curvature = jax.hessian(_numerics.norm)(jnp.array([3.0, 4.0]))
+    want = (np.eye(2) - np.outer([0.6, 0.8], [0.6, 0.8])) / 5
+    np.testing.assert_allclose(curvature, want, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("floor", "length"), [(0, 5), (2, 5), (5, 5), (10, 10)])
+def test_unit_divides_by_the_norm_or_a_larger_floor(floor, length):
+    x, floor = jnp.array([3.0, 4.0]), jnp.float32(floor)
+    np.testing.assert_allclose(_numerics.unit(x, floor), x / length, rtol=1e-6)
+    turn = jax.jacrev(_numerics.unit)(x, floor)
+    radial = np.outer([0.6, 0.8], [0.6, 0.8]) if length == 5 else 0
+    np.testing.assert_allclose(turn, (np.eye(2) - radial) / length, atol=1e-7)
+
+
+def test_unit_of_0_over_a_floor_has_the_derivative_of_a_division():
+    turn = jax.jacrev(_numerics.unit)(jnp.zeros(2), jnp.float32(4))
+    np.testing.assert_allclose(turn, np.eye(2) / 4, rtol=1e-6)
+
+
+# logsumexp
+
+
+@pytest.mark.parametrize(
+    ("x", "value", "slope"),
+    [
+        ([1.0, 1.0], 1 + np.log(2), [0.5, 0.5]),
+        ([HUGE, 0.0], HUGE, [1, 0]),
+        ([-INF, 2.0], 2, [0, 1]),
+        ([-INF, -INF], -INF, [0, 0]),
+        ([INF, 0.0], INF, [0, 0]),
+        ([NAN, 0.0], NAN, [0, 0]),
+    ],
+)
+def test_logsumexp_has_derivatives_also_at_infinities(x, value, slope):
+    x = jnp.array(x, jnp.float32)
+    np.testing.assert_allclose(_numerics.logsumexp(x), value, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(_numerics.logsumexp)(x), slope, rtol=1e-6)
+    assert jnp.isfinite(jax.hessian(_numerics.logsumexp)(x)).all()
+
+
+# is_zero
+
+
+def test_is_zero_knows_the_number_0_and_nothing_traced():
+    assert all(map(_numerics.is_zero, (0, 0.0, -0.0, False)))
+    assert not any(map(_numerics.is_zero, (1e-30, NAN, None, jnp.zeros(()))))
