@@ -74,6 +74,81 @@ def logsumexp(x: Array) -> Array:
     return jax.nn.logsumexp(x)
 
 
+@slopes(
+    lambda x, q: q * power(x, q - 1),
+    lambda x, q: times(power(x, q), jnp.log(x)),
+)
+def power(x: Array, q: Array) -> Array:
+    """x ** q for x from 0 on; a slope that is infinite, as at 0 for q < 1, is 0."""
+    return jnp.power(x, q)
+
+
+@jax.custom_jvp
+def log_softmax(logits: Array) -> Array:
+    """Log-probabilities that are accurate also next to 0, nan when none is defined."""
+    highest = jnp.max(logits, initial=-jnp.inf)
+    at_top = logits == highest
+    tops = jnp.sum(at_top).astype(logits.dtype)
+    below = jnp.where(at_top, 0, logits - jnp.where(at_top, 0, highest))
+    rest = jnp.sum(jnp.exp(below), where=~at_top) + (tops - 1)
+    undefined = (highest == -jnp.inf) | ((highest == jnp.inf) & (tops > 1))
+    return below - jnp.log1p(rest) + jnp.where(undefined, jnp.nan, 0)
+
+
+@log_softmax.defjvp
+def _log_softmax_jvp(primals, tangents):
+    log_p = log_softmax(*primals)
+    return log_p, tangents[0] - jnp.sum(jnp.exp(log_p) * tangents[0])
+
+
+@jax.custom_jvp
+def log_odds_against(logits: Array, label: Array) -> Array:
+    """Log-odds of the other classes against the label, nan for a label below 0.
+
+    Softplus of it is the cross-entropy, sigmoid of it the probability of being wrong.
+    Nothing cancels on the way, neither for logits far from 0 nor for a nearly certain
+    label.
+    """
+    return _odds_against(logits, label)[0]
+
+
+@log_odds_against.defjvp
+def _log_odds_against_jvp(primals, tangents):
+    logits, label = primals
+    log_odds, highest, total = _odds_against(logits, label)
+    logits = jax.lax.optimization_barrier(logits)  # no temporary shared with the value
+    hit = jnp.arange(logits.size, dtype=label.dtype) == label
+    others = jnp.exp(jnp.where(hit, -jnp.inf, logits) - highest) / total
+    slope = jnp.where(hit, -1, others)
+    known = ~jnp.isnan(log_odds)
+    slope = jnp.where(known & jnp.isfinite(slope), slope, 0)
+    return log_odds, jnp.sum(slope * tangents[0])
+
+
+def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+    """Log-odds, highest other logit, sum of exponentials of the others below it."""
+    hit = jnp.arange(logits.size, dtype=label.dtype) == label
+    others = jnp.where(hit, -jnp.inf, logits)
+    largest = jnp.finfo(logits.dtype).max
+    highest = jnp.max(others, initial=-largest)
+    highest = jax.lax.stop_gradient(jnp.minimum(highest, largest))
+    total = jnp.sum(jnp.exp(others - highest))
+    alone = total == 0
+    total = jnp.where(alone, 1, total)
+    own = jnp.where(label >= 0, jnp.sum(logits, where=hit), jnp.nan)
+    log_odds = (highest - own) + jnp.where(alone, -jnp.inf, jnp.log(total))
+    return log_odds, highest, total
+
+
+def hidden_one(like: Array) -> Array:
+    """A 1 of this dtype that the compiler does not see through.
+
+    A constant in the value and again in a slope is one constant with two consumers, and
+    is written to memory in the shape of the batch. Slopes build theirs from this one.
+    """
+    return jax.lax.optimization_barrier(jnp.ones((), like.dtype))
+
+
 def is_zero(option: float | Array) -> bool:
     """Whether an option is the number 0, so that its term need not be traced."""
     return isinstance(option, (int, float)) and option == 0

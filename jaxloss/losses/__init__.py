@@ -4,8 +4,10 @@ from jaxloss.losses.binary import (
     binary_cross_entropy as binary_cross_entropy,
     sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
 )
-from jaxloss.losses.classification import (
+from jaxloss.losses.categorical import (
     categorical_cross_entropy as categorical_cross_entropy,
+)
+from jaxloss.losses.classification import (
     softmax_cross_entropy as softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501 (a name is a name)
 )

@@ -1,0 +1,80 @@
+"""Losses that judge the probabilities of several classes against the true one."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxloss import _inputs, _numerics
+
+
+def categorical_cross_entropy(
+    probability: ArrayLike,
+    target: ArrayLike,
+    /,
+    *,
+    normalize: bool = False,
+    clip: float = 0.0,
+    label_smoothing: float | Array = 0.0,
+) -> Array:
+    r"""Cross-entropy, in nats, of a target distribution and given probabilities.
+
+    With smoothing :math:`s` over the :math:`C` classes,
+
+    .. math:: \ell(p, y) = -\sum_c \bigl((1 - s)\, y_c + \tfrac{s}{C}\bigr) \log p_c,
+        \qquad 0 \log 0 = 0.
+
+    From logits use `softmax_cross_entropy`, which keeps the digits that a probability
+    near 1 has lost.
+
+    Args:
+        probability: probability of each class, shape ``(classes,)``, floating, in
+            [0, 1].
+        target: weight of each class, shape ``(classes,)``.
+        normalize: divide `probability` by its sum first.
+        clip: probabilities are first held in ``[clip, 1 - clip]``. Beyond it the
+            derivative is 0, exactly where the example is worst; for migration only.
+        label_smoothing: share ``s`` of the target spread evenly over the classes.
+
+    Returns:
+        The loss, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: a shape is wrong, or an option is a number outside [0, 1].
+        TypeError: `probability` is not floating.
+
+    Guarantees:
+        - ``inf`` when a class of probability 0 has a target above 0.
+        - ``nan`` when a probability is outside [0, 1], or when all are 0 and
+          `normalize` is on.
+        - No derivative is nan; one that is infinite counts as 0.
+
+    Examples:
+        >>> categorical_cross_entropy(jnp.array([0.1, 0.8, 0.1]), jnp.array([0, 1, 0]))
+        Array(0.223144, dtype=float32)
+
+    References:
+        Good, *Rational Decisions*, 1952.
+    """
+    _inputs.share("clip", clip)
+    _inputs.share("label_smoothing", label_smoothing)
+    probability, target = _inputs.event(
+        ("classes",), probability=probability, target=target
+    )
+    possible = (probability >= 0) & (probability <= 1)
+    _inputs.require(possible, "probability", "in [0, 1]", probability)
+    valid = jnp.all(possible)
+    if normalize:
+        valid &= jnp.any(probability > 0)
+    probability = jnp.where(valid, probability, 1)
+    if normalize:
+        probability = probability / jnp.sum(probability)
+    if clip:
+        probability = jnp.clip(probability, clip, 1 - clip)
+    if not _numerics.is_zero(label_smoothing):
+        target = (1 - label_smoothing) * target + label_smoothing / target.size
+    return jnp.where(valid, jnp.sum(_log_score(probability, target)), jnp.nan)
+
+
+@_numerics.slopes(lambda p, t: -_numerics.ratio(t, p), lambda p, t: -jnp.log(p))
+def _log_score(probability: Array, target: Array) -> Array:
+    return -_numerics.times(target, jnp.log(probability))
