@@ -42,6 +42,11 @@ def slopes(*slope_fns: Callable[..., Array]) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def no_slope(*primals: Array) -> Array:
+    """In the place of a slope for an argument that takes no derivative, as a label."""
+    raise TypeError("There is no derivative with respect to this argument.")
+
+
 def mean(values: Array, where: ArrayLike | None = None) -> Array:
     """Averages over the elements kept by `where`; 0 when there are none."""
     if where is None:
@@ -138,6 +143,12 @@ def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
     own = jnp.where(label >= 0, jnp.sum(logits, where=hit), jnp.nan)
     log_odds = (highest - own) + jnp.where(alone, -jnp.inf, jnp.log(total))
     return log_odds, highest, total
+
+
+def smooth(target: Array, kept: Array, share: float | Array) -> Array:
+    """Takes a share of a target and spreads it evenly over the classes kept."""
+    count = jnp.maximum(jnp.sum(kept), 1).astype(target.dtype)
+    return (1 - share) * target + jnp.where(kept, share / count, 0)
 
 
 def hidden_one(like: Array) -> Array:

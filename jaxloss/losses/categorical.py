@@ -60,6 +60,119 @@ def categorical_cross_entropy(
     probability, target = _inputs.event(
         ("classes",), probability=probability, target=target
     )
+    probability, valid = _prepared(probability, normalize, clip)
+    if not _numerics.is_zero(label_smoothing):
+        target = (1 - label_smoothing) * target + label_smoothing / target.size
+    return jnp.where(valid, jnp.sum(_log_score(probability, target)), jnp.nan)
+
+
+def sparse_categorical_cross_entropy(
+    probability: ArrayLike,
+    label: ArrayLike,
+    /,
+    *,
+    normalize: bool = False,
+    clip: float = 0.0,
+) -> Array:
+    r"""Surprise, in nats, at the true class when classes have these probabilities.
+
+    .. math:: \ell(p, y) = -\log p_y
+
+    From logits use `softmax_cross_entropy_with_integer_labels`, which keeps the digits
+    that a probability near 1 has lost.
+
+    Args:
+        probability: probability of each class, shape ``(classes,)``, floating, in
+            [0, 1].
+        label: index of the true class, shape ``()``, integer of any width.
+        normalize: divide `probability` by its sum first.
+        clip: probabilities are first held in ``[clip, 1 - clip]``. Beyond it the
+            derivative is 0, exactly where the example is worst; for migration only.
+
+    Returns:
+        The loss, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: a shape is wrong, or `clip` is a number outside [0, 1].
+        TypeError: `probability` is not floating, or `label` is not an integer.
+
+    Guarantees:
+        - ``nan`` for a label outside ``[0, classes)``, with gradient 0.
+        - ``inf`` when the true class has probability 0.
+        - ``nan`` when a probability is outside [0, 1], or when all are 0 and
+          `normalize` is on.
+        - No derivative is nan; one that is infinite counts as 0.
+
+    Examples:
+        >>> sparse_categorical_cross_entropy(jnp.array([0.1, 0.8, 0.1]), 1)
+        Array(0.223144, dtype=float32)
+
+    References:
+        Good, *Rational Decisions*, 1952.
+    """
+    _inputs.share("clip", clip)
+    (probability,) = _inputs.event(("classes",), probability=probability)
+    label = _inputs.label(label, probability.size)
+    probability, valid = _prepared(probability, normalize, clip)
+    hit = jnp.arange(probability.size, dtype=label.dtype) == label
+    one_hot = hit.astype(probability.dtype)
+    loss = jnp.sum(_log_score(probability, one_hot))
+    return jnp.where(valid & (label >= 0), loss, jnp.nan)
+
+
+def nll_loss(
+    log_prob: ArrayLike,
+    label: ArrayLike,
+    /,
+    *,
+    class_weights: ArrayLike | None = None,
+) -> Array:
+    r"""Surprise, in nats, at the true class when classes have these log-probabilities.
+
+    With label :math:`y` and class weights :math:`w` (1 by default),
+
+    .. math:: \ell(\lambda, y) = -w_y \lambda_y.
+
+    Args:
+        log_prob: log-probability of each class, shape ``(classes,)``, floating. Whether
+            they are normalised is not asked: from logits use
+            `softmax_cross_entropy_with_integer_labels`.
+        label: index of the true class, shape ``()``, integer of any width.
+        class_weights: factor for each class, shape ``(classes,)``.
+
+    Returns:
+        The loss, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: a shape is wrong.
+        TypeError: `log_prob` is not floating, or `label` is not an integer.
+
+    Guarantees:
+        - ``nan`` for a label outside ``[0, classes)``, with gradient 0.
+        - ``inf`` when the true class is impossible, 0 if its weight is 0.
+
+    Examples:
+        >>> nll_loss(jnp.log(jnp.array([0.1, 0.8, 0.1])), 1)
+        Array(0.223144, dtype=float32)
+
+    References:
+        Good, *Rational Decisions*, 1952.
+    """
+    (log_prob,) = _inputs.event(("classes",), log_prob=log_prob)
+    label = _inputs.label(label, log_prob.size)
+    weights = jnp.ones_like(log_prob)
+    if class_weights is not None:
+        weights = _inputs.option(
+            "class_weights", class_weights, log_prob.shape, log_prob
+        )
+    hit = jnp.arange(log_prob.size, dtype=label.dtype) == label
+    valid = (label >= 0) & ~jnp.any(jnp.isnan(log_prob))
+    weights = jnp.where(hit & valid, weights, 0)
+    return jnp.where(valid, -jnp.sum(_numerics.times(weights, log_prob)), jnp.nan)
+
+
+def _prepared(probability: Array, normalize: bool, clip: float) -> tuple[Array, Array]:
+    """Probabilities as the options want them, and whether they are any."""
     possible = (probability >= 0) & (probability <= 1)
     _inputs.require(possible, "probability", "in [0, 1]", probability)
     valid = jnp.all(possible)
@@ -70,9 +183,7 @@ def categorical_cross_entropy(
         probability = probability / jnp.sum(probability)
     if clip:
         probability = jnp.clip(probability, clip, 1 - clip)
-    if not _numerics.is_zero(label_smoothing):
-        target = (1 - label_smoothing) * target + label_smoothing / target.size
-    return jnp.where(valid, jnp.sum(_log_score(probability, target)), jnp.nan)
+    return probability, valid
 
 
 @_numerics.slopes(lambda p, t: -_numerics.ratio(t, p), lambda p, t: -jnp.log(p))

@@ -139,15 +139,64 @@ def softmax_cross_entropy(
     _inputs.share("label_smoothing", label_smoothing)
     logits, target = _inputs.event(("classes",), logits=logits, target=target)
     if not _numerics.is_zero(label_smoothing):
-        possible = logits > -jnp.inf
-        kept = jnp.maximum(jnp.sum(possible), 1).astype(logits.dtype)
-        even = jnp.where(possible, label_smoothing / kept, 0)
-        target = (1 - label_smoothing) * target + even
+        target = _numerics.smooth(target, logits > -jnp.inf, label_smoothing)
     if class_weights is not None:
         target = target * _inputs.option(
             "class_weights", class_weights, logits.shape, logits
         )
     return _cross_entropy(logits, target)
+
+
+def safe_softmax_cross_entropy(logits: ArrayLike, target: ArrayLike, /) -> Array:
+    """Cross-entropy, in nats, of a target distribution and a softmax.
+
+    The name under which optax keeps the form that takes 0 times infinity for 0. Here
+    `softmax_cross_entropy` does so itself, and this is the same function.
+    """
+    return softmax_cross_entropy(logits, target)
+
+
+def smooth_labels(
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    alpha: float | Array,
+) -> Array:
+    r"""A target with a share of it spread evenly over the classes: no loss itself.
+
+    .. math:: y'_c = (1 - \alpha)\, y_c + \tfrac{\alpha}{K}
+        \quad\text{on the } K \text{ classes kept, and 0 on the others}
+
+    Args:
+        target: weight of each class, shape ``(classes,)``, floating.
+        where: boolean, shape ``(classes,)``; the classes that are True are kept.
+        alpha: the share, in [0, 1].
+
+    Returns:
+        The smoothed target, shape ``(classes,)``, float32 or wider.
+
+    Raises:
+        ValueError: a shape is wrong, or `alpha` is a number outside [0, 1].
+        TypeError: `target` is not floating: an index must become a one-hot first.
+
+    Guarantees:
+        - The sum of a target that is 0 on the classes left out, and 1 in all, stays 1.
+        - Classes left out get 0, whatever `target` holds there.
+
+    Examples:
+        >>> smooth_labels(jnp.array([1.0, 0.0, 0.0, 0.0]), alpha=0.2)
+        Array([0.85, 0.05, 0.05, 0.05], dtype=float32)
+
+    References:
+        Szegedy et al., *Rethinking the Inception Architecture*, 2016.
+    """
+    _inputs.share("alpha", alpha)
+    (target,) = _inputs.related((("classes",),), target=target)
+    if where is None:
+        where = jnp.ones(target.shape, bool)
+    where = _inputs.mask("where", where, target.shape)
+    return _numerics.smooth(jnp.where(where, target, 0), where, alpha)
 
 
 @_numerics.slopes(
