@@ -78,17 +78,27 @@ def mask(name: str, value: ArrayLike, shape: tuple[int, ...], /) -> Array:
 
 def label(value: ArrayLike, classes: int, /) -> Array:
     """Returns a class index as int32, or -1 when it is not in [0, classes)."""
+    return labels("label", value, (), classes)
+
+
+def labels(
+    name: str, value: ArrayLike, shape: tuple[int, ...], classes: int, /
+) -> Array:
+    """Returns class indices as int32, -1 for each that is not in [0, classes)."""
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
-            f"`label` must be an integer, got {array.dtype}. For a distribution over "
+            f"`{name}` must be an integer, got {array.dtype}. For a distribution over "
             "the classes use the loss that takes a `target`."
         )
-    _require_rank("label", array, 0, "()")
+    if array.shape != shape:
+        raise ValueError(
+            f"`{name}` must have shape {shape}, got {array.shape}. {_BATCH_CURE}"
+        )
     if jnp.iinfo(array.dtype).bits < 32:
         array = array.astype(jnp.int32)
     valid = (array >= 0) & (array < classes)
-    require(valid, "label", f"in [0, {classes})", array)
+    require(valid, name, f"in [0, {classes})", array)
     return jnp.where(valid, array, -1).astype(jnp.int32)
 
 

@@ -46,4 +46,14 @@ from jaxloss.losses.regression import (
     l2_loss as l2_loss,
     squared_error as squared_error,
 )
+from jaxloss.losses.robust import (
+    categorical_generalized_cross_entropy as categorical_generalized_cross_entropy,
+    generalized_cross_entropy as generalized_cross_entropy,
+)
+from jaxloss.losses.sampled import (
+    Candidates as Candidates,
+    log_uniform_candidates as log_uniform_candidates,
+    nce_loss as nce_loss,
+    sampled_softmax_cross_entropy as sampled_softmax_cross_entropy,
+)
 from jaxloss.losses.scores import margin as margin

@@ -301,4 +301,4 @@ def _bernoulli(probability: Array, target: Array, min_log: Array) -> Array:
 )
 def _soft_margin(score: Array, target: Array) -> Array:
     wrong = -(target * (target / target)) * score  # 0 is on no side: nan
-    return _numerics.softplus(wrong)
+    return 0.5 * (wrong + jnp.abs(wrong)) + jnp.log1p(jnp.exp(-jnp.abs(wrong)))

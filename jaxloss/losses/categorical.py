@@ -115,8 +115,8 @@ def sparse_categorical_cross_entropy(
     label = _inputs.label(label, probability.size)
     probability, valid = _prepared(probability, normalize, clip)
     hit = jnp.arange(probability.size, dtype=label.dtype) == label
-    one_hot = hit.astype(probability.dtype)
-    loss = jnp.sum(_log_score(probability, one_hot))
+    own = jnp.sum(probability, where=hit)
+    loss = _log_score(own, jnp.ones_like(own))
     return jnp.where(valid & (label >= 0), loss, jnp.nan)
 
 
@@ -160,15 +160,15 @@ def nll_loss(
     """
     (log_prob,) = _inputs.event(("classes",), log_prob=log_prob)
     label = _inputs.label(label, log_prob.size)
-    weights = jnp.ones_like(log_prob)
+    hit = jnp.arange(log_prob.size, dtype=label.dtype) == label
+    valid = (label >= 0) & ~jnp.any(jnp.isnan(log_prob))
+    loss = -jnp.where(valid, jnp.sum(log_prob, where=hit), 0)
     if class_weights is not None:
         weights = _inputs.option(
             "class_weights", class_weights, log_prob.shape, log_prob
         )
-    hit = jnp.arange(log_prob.size, dtype=label.dtype) == label
-    valid = (label >= 0) & ~jnp.any(jnp.isnan(log_prob))
-    weights = jnp.where(hit & valid, weights, 0)
-    return jnp.where(valid, -jnp.sum(_numerics.times(weights, log_prob)), jnp.nan)
+        loss = _numerics.times(jnp.sum(weights, where=hit), loss)
+    return jnp.where(valid, loss, jnp.nan)
 
 
 def _prepared(probability: Array, normalize: bool, clip: float) -> tuple[Array, Array]:

@@ -132,15 +132,19 @@ def make_fenchel_young_loss(
     return fenchel_young_loss
 
 
-@_numerics.slopes(
-    lambda z, y: jnp.clip(0.5 * (z + 1), 0, 1) - y,
-    lambda z, y: -z,
-)
+def _sparse_slope(z: Array, y: Array) -> Array:
+    one = _numerics.hidden_one(z)
+    return jnp.clip((z + one) * (one / 2), one - one, one) - y
+
+
+@_numerics.slopes(_sparse_slope, lambda z, y: -z)
 def _sparse(logits: Array, target: Array) -> Array:
     distance = jnp.abs(logits)
     finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
     wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)  # 1 - y above 0, y below
-    return finite * wrong_share + 0.25 * jnp.maximum(1 - distance, 0) ** 2
+    near = 1 - distance
+    near = 0.5 * (near + jnp.abs(near))
+    return finite * wrong_share + (0.5 * near) ** 2
 
 
 def _multiclass_sparse_slope(score: Array, label: Array) -> Array:
