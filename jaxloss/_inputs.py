@@ -85,6 +85,14 @@ def labels(
     name: str, value: ArrayLike, shape: tuple[int, ...], classes: int, /
 ) -> Array:
     """Returns class indices as int32, -1 for each that is not in [0, classes)."""
+    array = integers(name, value, shape)
+    valid = (array >= 0) & (array < classes)
+    require(valid, name, f"in [0, {classes})", array)
+    return jnp.where(valid, array, -1).astype(jnp.int32)
+
+
+def integers(name: str, value: ArrayLike, shape: tuple[int, ...], /) -> Array:
+    """Returns integers of exactly this shape, 32 bits wide or as wide as they came."""
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
@@ -95,11 +103,7 @@ def labels(
         raise ValueError(
             f"`{name}` must have shape {shape}, got {array.shape}. {_BATCH_CURE}"
         )
-    if jnp.iinfo(array.dtype).bits < 32:
-        array = array.astype(jnp.int32)
-    valid = (array >= 0) & (array < classes)
-    require(valid, name, f"in [0, {classes})", array)
-    return jnp.where(valid, array, -1).astype(jnp.int32)
+    return array.astype(jnp.int32) if jnp.iinfo(array.dtype).bits < 32 else array
 
 
 def option(name: str, value: ArrayLike, shape: tuple[int, ...], like: Array) -> Array:

@@ -40,6 +40,10 @@ from jaxloss.losses.multiclass_hinge import (
     multiclass_hinge_loss as multiclass_hinge_loss,
     multiclass_perceptron_loss as multiclass_perceptron_loss,
 )
+from jaxloss.losses.multilabel import (
+    multilabel_margin_loss as multilabel_margin_loss,
+    multilabel_margin_loss_with_integer_labels as multilabel_margin_loss_with_integer_labels,  # noqa: E501 (a name is a name)
+)
 from jaxloss.losses.regression import (
     absolute_error as absolute_error,
     huber_loss as huber_loss,

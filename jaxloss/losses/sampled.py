@@ -56,9 +56,8 @@ def log_uniform_candidates(
         ((4,), Array(-2.2834, dtype=float32))
 
     References:
-        Mikolov et al., *Distributed Representations of Words and Phrases*, 2013, use
-        such negatives; Bengio & Senecal, *Quick Training of Probabilistic Neural Nets by
-        Importance Sampling*, 2003, the correction.
+        Bengio & Senecal, *Quick Training of Probabilistic Neural Nets by Importance
+        Sampling*, 2003.
     """
     _inputs.positive("num_sampled", num_sampled)
     _inputs.positive("num_classes", num_classes)
@@ -123,8 +122,8 @@ def sampled_softmax_cross_entropy(
         ...     sampled_softmax_cross_entropy, in_axes=(0, 0, None, None, None, 0, None)
         ... )
         >>> weights, biases = jnp.eye(3), jnp.zeros(3)
-        >>> sampled, counts = jnp.array([0, 2]), jnp.zeros(2)
-        >>> kernel(jnp.eye(3)[:2], jnp.arange(2), weights, biases, sampled, counts, counts)
+        >>> x, y, counts = jnp.eye(3)[:2], jnp.arange(2), jnp.zeros(2)
+        >>> kernel(x, y, weights, biases, jnp.array([0, 2]), counts, counts)
         Array([0.313262, 0.551445], dtype=float32)
 
     References:
