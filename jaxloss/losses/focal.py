@@ -330,7 +330,9 @@ def _expected(
     def logits_slope(logits: Array, target: Array, option: Array) -> Array:
         log_p = _numerics.log_softmax(logits)
         pull = _numerics.times(target, slope(log_p, option))
-        return pull - jnp.exp(log_p) * jnp.sum(pull)
+        # Of pull - p * sum(pull) the own part first: 1 - p must not cancel.
+        rest = jnp.sum(pull) - pull
+        return -jnp.expm1(log_p) * pull - jnp.exp(log_p) * rest
 
     def total(
         each: Callable[..., Array], logits: Array, target: Array, option: Array

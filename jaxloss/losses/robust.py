@@ -106,7 +106,15 @@ def _tempered_q_slope(surprise: Array, q: Array) -> Array:
     return jnp.where(x < 1e-2, series, exact)
 
 
-@_numerics.slopes(lambda u, q: jnp.exp(-_numerics.times(q, u)), _tempered_q_slope)
+@_numerics.slopes(
+    lambda u, q: -q * _tempered_chance(u, q),
+    lambda u, q: -_numerics.times(_tempered_chance(u, q), u),
+)
+def _tempered_chance(surprise: Array, q: Array) -> Array:
+    return jnp.exp(-_numerics.times(q, surprise))
+
+
+@_numerics.slopes(_tempered_chance, _tempered_q_slope)
 def _tempered(surprise: Array, q: Array) -> Array:
     """(1 - exp(-q u)) / q, that is u for q = 0."""
     some = jnp.where(q > 0, q, 1)
