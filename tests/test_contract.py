@@ -189,7 +189,7 @@ def central_difference(fun, x, step=1e-6):
         below[i] -= step
         difference = fun(above.reshape(x.shape)) - fun(below.reshape(x.shape))
         slopes.append(np.asarray(difference) / (2 * step))
-    return np.stack(slopes, -1).reshape(*np.shape(slopes[0]), *x.shape)
+    return np.stack(slopes, -1).reshape((*np.shape(slopes[0]), *x.shape))
 
 
 @every_loss

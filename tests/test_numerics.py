@@ -11,7 +11,7 @@ from jaxloss import _numerics
 @pytest.mark.parametrize(("q", "slope"), [(0.0, 0), (0.5, 0), (1.0, 1), (2.0, 0)])
 def test_power_has_a_finite_slope_at_zero(q, slope):
     value, got = jax.value_and_grad(_numerics.power)(0.0, q)
-    assert value == (q == 0) and got == slope
+    assert value == float(q == 0) and got == slope
 
 
 @pytest.mark.parametrize("label", [0, 1])

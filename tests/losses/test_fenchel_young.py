@@ -34,7 +34,8 @@ def test_multiclass_sparsemax_takes_one_example_where_optax_wants_a_batch():
     score = jnp.array([0.3, 0.1, -0.4, 0.2])
     with pytest.raises(ValueError):
         optax.losses.multiclass_sparsemax_loss(score, jnp.array(1))
-    (theirs,) = optax.losses.multiclass_sparsemax_loss(score[None], jnp.array([1]))
+    with jax.numpy_dtype_promotion("standard"):
+        (theirs,) = optax.losses.multiclass_sparsemax_loss(score[None], jnp.array([1]))
     np.testing.assert_allclose(
         losses.multiclass_sparsemax_loss(score, 1), theirs, rtol=1e-6
     )
