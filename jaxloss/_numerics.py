@@ -42,6 +42,11 @@ def slopes(*slope_fns: Callable[..., Array]) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def no_slope(*primals: Array) -> Array:
+    """In the place of a slope for an argument that takes no derivative, as a label."""
+    raise TypeError("There is no derivative with respect to this argument.")
+
+
 def mean(values: Array, where: ArrayLike | None = None) -> Array:
     """Averages over the elements kept by `where`; 0 when there are none."""
     if where is None:
@@ -73,7 +78,7 @@ def times(x: Array, y: Array) -> Array:
     return jnp.where(x == 0, 0, x * y)
 
 
-@slopes(lambda x, y: 1 / y, lambda x, y: jnp.where(x == 0, 0, -x / y**2))
+@slopes(lambda x, y: 1 / y, lambda x, y: jnp.where(x == 0, 0, -(x / y) / y))
 def ratio(x: Array, y: Array) -> Array:
     """The quotient x / y in which 0 wins: 0 also when y is 0."""
     return jnp.where(x == 0, 0, x / y)
@@ -122,6 +127,92 @@ def _scaled(x: Array) -> tuple[Array, Array, Array]:
 def logsumexp(x: Array) -> Array:
     """log(sum(exp(x)))."""
     return jax.nn.logsumexp(x)
+
+
+@slopes(
+    lambda x, q: q * power(x, q - 1),
+    lambda x, q: times(power(x, q), jnp.log(x)),
+)
+def power(x: Array, q: Array) -> Array:
+    """x ** q for x from 0 on; a slope that is infinite, as at 0 for q < 1, is 0."""
+    return jnp.power(x, q)
+
+
+@jax.custom_jvp
+def log_softmax(logits: Array) -> Array:
+    """Log-probabilities that are accurate also next to 0, nan when none is defined."""
+    highest = jnp.max(logits, initial=-jnp.inf)
+    at_top = logits == highest
+    tops = jnp.sum(at_top).astype(logits.dtype)
+    below = jnp.where(at_top, 0, logits - jnp.where(at_top, 0, highest))
+    rest = jnp.sum(jnp.exp(below), where=~at_top) + (tops - 1)
+    undefined = (highest == -jnp.inf) | ((highest == jnp.inf) & (tops > 1))
+    return below - jnp.log1p(rest) + jnp.where(undefined, jnp.nan, 0)
+
+
+@log_softmax.defjvp
+def _log_softmax_jvp(primals, tangents):
+    log_p = log_softmax(*primals)
+    return log_p, tangents[0] - jnp.sum(jnp.exp(log_p) * tangents[0])
+
+
+@jax.custom_jvp
+def log_odds_against(logits: Array, label: Array) -> Array:
+    """Log-odds of the other classes against the label, nan for a label below 0.
+
+    Softplus of it is the cross-entropy, sigmoid of it the probability of being wrong.
+    Nothing cancels on the way, neither for logits far from 0 nor for a nearly certain
+    label.
+    """
+    return _odds_against(logits, label)[0]
+
+
+@log_odds_against.defjvp
+def _log_odds_against_jvp(primals, tangents):
+    log_odds, highest, total = _odds_against(*primals)
+    logits, hit = _one_pass(*primals)
+    slope = jnp.where(hit, -1, jnp.exp(logits - highest) / total)
+    known = ~jnp.isnan(log_odds)
+    slope = jnp.where(known & jnp.isfinite(slope), slope, 0)
+    return log_odds, jnp.sum(slope * tangents[0])
+
+
+def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+    """Log-odds, highest other logit, sum of exponentials of the others below it."""
+    largest = jnp.finfo(logits.dtype).max
+    others, hit = _one_pass(logits, label)
+    highest = jnp.max(jnp.where(hit, -jnp.inf, others), initial=-largest)
+    highest = jax.lax.stop_gradient(jnp.minimum(highest, largest))
+    others, hit = _one_pass(logits, label)
+    total = jnp.sum(jnp.where(hit, 0, jnp.exp(others - highest)))
+    alone = total == 0
+    total = jnp.where(alone, 1, total)
+    own = logits.at[label].get(
+        mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
+    )
+    log_odds = (highest - own) + jnp.where(alone, -jnp.inf, jnp.log(total))
+    return log_odds, highest, total
+
+
+def _one_pass(logits: Array, label: Array) -> tuple[Array, Array]:
+    """The logits and where the label is, sharing no temporary with another pass."""
+    logits, label = jax.lax.optimization_barrier((logits, label))
+    return logits, jnp.arange(logits.size, dtype=label.dtype) == label
+
+
+def smooth(target: Array, kept: Array, share: float | Array) -> Array:
+    """Takes a share of a target and spreads it evenly over the classes kept."""
+    count = jnp.maximum(jnp.sum(kept), 1).astype(target.dtype)
+    return (1 - share) * target + jnp.where(kept, share / count, 0)
+
+
+def hidden_one(like: Array) -> Array:
+    """A 1 of this dtype that the compiler does not see through.
+
+    A constant in the value and again in a slope is one constant with two consumers, and
+    is written to memory in the shape of the batch. Slopes build theirs from this one.
+    """
+    return jax.lax.optimization_barrier(jnp.ones((), like.dtype))
 
 
 def is_zero(option: float | Array) -> bool:

@@ -2,10 +2,19 @@
 
 from jaxloss.losses.binary import (
     binary_cross_entropy as binary_cross_entropy,
+    multilabel_soft_margin_loss as multilabel_soft_margin_loss,
     sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
+    soft_margin_loss as soft_margin_loss,
+    weighted_sigmoid_cross_entropy as weighted_sigmoid_cross_entropy,
+)
+from jaxloss.losses.categorical import (
+    categorical_cross_entropy as categorical_cross_entropy,
+    nll_loss as nll_loss,
+    sparse_categorical_cross_entropy as sparse_categorical_cross_entropy,
 )
 from jaxloss.losses.classification import (
-    categorical_cross_entropy as categorical_cross_entropy,
+    safe_softmax_cross_entropy as safe_softmax_cross_entropy,
+    smooth_labels as smooth_labels,
     softmax_cross_entropy as softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501 (a name is a name)
 )
@@ -15,11 +24,36 @@ from jaxloss.losses.divergence import (
     kl_divergence as kl_divergence,
     kl_divergence_with_log_targets as kl_divergence_with_log_targets,
 )
-from jaxloss.losses.hinge import hinge_loss as hinge_loss
+from jaxloss.losses.fenchel_young import (
+    make_fenchel_young_loss as make_fenchel_young_loss,
+    multiclass_sparsemax_loss as multiclass_sparsemax_loss,
+    sparsemax_loss as sparsemax_loss,
+)
+from jaxloss.losses.focal import (
+    poly_loss_cross_entropy as poly_loss_cross_entropy,
+    sigmoid_focal_loss as sigmoid_focal_loss,
+    softmax_focal_loss as softmax_focal_loss,
+    softmax_focal_loss_with_integer_labels as softmax_focal_loss_with_integer_labels,
+)
+from jaxloss.losses.hinge import (
+    hinge_loss as hinge_loss,
+    perceptron_loss as perceptron_loss,
+    squared_hinge_loss as squared_hinge_loss,
+)
 from jaxloss.losses.likelihood import (
     gaussian_nll_loss as gaussian_nll_loss,
     gaussian_nll_loss_with_log_variance as gaussian_nll_loss_with_log_variance,
     poisson_nll_loss as poisson_nll_loss,
+)
+from jaxloss.losses.multiclass_hinge import (
+    categorical_hinge_loss as categorical_hinge_loss,
+    multi_margin_loss as multi_margin_loss,
+    multiclass_hinge_loss as multiclass_hinge_loss,
+    multiclass_perceptron_loss as multiclass_perceptron_loss,
+)
+from jaxloss.losses.multilabel import (
+    multilabel_margin_loss as multilabel_margin_loss,
+    multilabel_margin_loss_with_integer_labels as multilabel_margin_loss_with_integer_labels,  # noqa: E501 (a name is a name)
 )
 from jaxloss.losses.regression import (
     absolute_error as absolute_error,
@@ -34,7 +68,19 @@ from jaxloss.losses.relative import (
     mean_pairwise_squared_error as mean_pairwise_squared_error,
     squared_logarithmic_error as squared_logarithmic_error,
 )
-from jaxloss.losses.scores import margin as margin
+from jaxloss.losses.robust import (
+    categorical_generalized_cross_entropy as categorical_generalized_cross_entropy,
+    generalized_cross_entropy as generalized_cross_entropy,
+)
+from jaxloss.losses.sampled import (
+    Candidates as Candidates,
+    log_uniform_candidates as log_uniform_candidates,
+    nce_loss as nce_loss,
+    sampled_softmax_cross_entropy as sampled_softmax_cross_entropy,
+)
+from jaxloss.losses.scores import (
+    margin as margin,
+)
 from jaxloss.losses.similarity import (
     cosine_distance as cosine_distance,
     cosine_similarity as cosine_similarity,

@@ -1,5 +1,7 @@
 """Losses that judge yes-or-no answers: one, or an array of independent ones."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -74,6 +76,7 @@ def binary_cross_entropy(
     /,
     *,
     clip: float = 0.0,
+    min_log: float | Array = -math.inf,
     label_smoothing: float | Array = 0.0,
 ) -> Array:
     r"""Surprise, in nats, at independent answers with the given probabilities of "yes".
@@ -90,6 +93,8 @@ def binary_cross_entropy(
         where: boolean, the shape of `probability`; only elements that are True count.
         clip: probabilities are first held in ``[clip, 1 - clip]``. Beyond it the
             derivative is 0, exactly where the example is worst; for migration only.
+        min_log: both logarithms are held at this value or above, with the same caveat;
+            -100 is what PyTorch does.
         label_smoothing: share ``s`` of the target moved to one half:
             ``(1 - s) target + s / 2``.
 
@@ -125,7 +130,128 @@ def binary_cross_entropy(
     if clip:
         probability = jnp.clip(probability, clip, 1 - clip)
     target = _smooth(target, label_smoothing)
-    return _numerics.mean(_bernoulli(probability, target), where)
+    min_log = _inputs.option("min_log", min_log, (), probability)
+    return _numerics.mean(_bernoulli(probability, target, min_log), where)
+
+
+def weighted_sigmoid_cross_entropy(
+    logits: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    pos_weight: ArrayLike,
+) -> Array:
+    r"""Surprise, in nats, at independent answers, of which "yes" has a weight.
+
+    The name under which TensorFlow keeps `sigmoid_binary_cross_entropy` with
+    `pos_weight`; it is the same function.
+
+    Args:
+        logits: log-odds of "yes", any shape, floating.
+        target: probability of "yes" in [0, 1], the shape of `logits`.
+        where: boolean, the shape of `logits`; only elements that are True count.
+        pos_weight: factor on the "yes" term, shape ``()`` or that of `logits`.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Examples:
+        >>> logits, target = jnp.array([0.0, 100.0]), jnp.array([1, 0])
+        >>> weighted_sigmoid_cross_entropy(logits, target, pos_weight=3.0)
+        Array(51.03972, dtype=float32)
+    """
+    return sigmoid_binary_cross_entropy(logits, target, where, pos_weight=pos_weight)
+
+
+def multilabel_soft_margin_loss(
+    logits: ArrayLike,
+    target: ArrayLike,
+    /,
+    *,
+    class_weights: ArrayLike | None = None,
+) -> Array:
+    r"""Surprise, in nats, per class, when each class may be present or not.
+
+    With :math:`p = \sigma(z)` and class weights :math:`w` (1 by default),
+
+    .. math:: \ell(z, y) = \frac1C \sum_c w_c
+        \bigl(-y_c \log p_c - (1 - y_c) \log(1 - p_c)\bigr).
+
+    Args:
+        logits: log-odds of the presence of each class, shape ``(classes,)``, floating.
+        target: probability that each class is present, in [0, 1], shape
+            ``(classes,)``; integers and booleans are welcome.
+        class_weights: factor for each class, shape ``(classes,)``.
+
+    Returns:
+        The loss, shape ``()``, float32 or wider. Weights do not change the divisor,
+        which is the number of classes.
+
+    Raises:
+        ValueError: a shape is wrong.
+        TypeError: `logits` are not floating.
+
+    Guarantees:
+        - Without weights it is `sigmoid_binary_cross_entropy`.
+        - Exact for logits of any size.
+
+    Examples:
+        >>> logits, target = jnp.array([0.0, 100.0]), jnp.array([1, 0])
+        >>> multilabel_soft_margin_loss(logits, target)
+        Array(50.346573, dtype=float32)
+
+    References:
+        Good, *Rational Decisions*, 1952.
+    """
+    logits, target = _inputs.event(("classes",), logits=logits, target=target)
+    _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
+    losses = _logistic(logits, target)
+    if class_weights is not None:
+        weights = _inputs.option("class_weights", class_weights, logits.shape, logits)
+        losses = _numerics.times(weights, losses)
+    return _numerics.mean(losses)
+
+
+def soft_margin_loss(
+    score: ArrayLike, target: ArrayLike, where: ArrayLike | None = None, /
+) -> Array:
+    r"""Surprise, in nats, at independent answers that are sides, -1 or 1.
+
+    .. math:: \ell(s, y) = \operatorname{mean}_i\, \log\bigl(1 + e^{-y_i s_i}\bigr),
+        \qquad y_i \in \{-1, 1\}
+
+    It is `sigmoid_binary_cross_entropy` for the labels ``(target + 1) / 2``.
+
+    Args:
+        score: log-odds of the side 1, any shape, floating.
+        target: the side, -1 or 1, the shape of `score`. Labels in {0, 1} become sides
+            with ``2 * label - 1``.
+        where: boolean, the shape of `score`; only elements that are True count.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: shapes differ.
+
+    Guarantees:
+        - Exact for scores of any size: -100 on the side 1 costs 100.
+        - ``nan`` for a target of 0, which is on no side: labels in {0, 1} are not
+          taken for sides silently.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+
+    Examples:
+        >>> soft_margin_loss(jnp.array([0.0, -100.0]), jnp.array([1, 1]))
+        Array(50.346573, dtype=float32)
+
+    References:
+        Friedman, Hastie & Tibshirani, *Additive Logistic Regression*, 2000.
+    """
+    score, target = _inputs.elementwise(where, score=score, target=target)
+    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
+    return _numerics.mean(_soft_margin(score, target), where)
 
 
 def _smooth(target: Array, label_smoothing: float | Array) -> Array:
@@ -154,11 +280,25 @@ def _weighted_logistic(logits: Array, target: Array, pos_weight: Array) -> Array
 
 
 @_numerics.slopes(
-    lambda p, y: _numerics.ratio(1 - y, 1 - p) - _numerics.ratio(y, p),
-    lambda p, y: jnp.log1p(-p) - jnp.log(p),
+    lambda p, y, m: (
+        jnp.where(1 - p > jnp.exp(m), _numerics.ratio(1 - y, 1 - p), 0)
+        - jnp.where(p > jnp.exp(m), _numerics.ratio(y, p), 0)
+    ),
+    lambda p, y, m: jnp.maximum(jnp.log1p(-p), m) - jnp.maximum(jnp.log(p), m),
+    lambda p, y, m: (
+        jnp.where(1 - p < jnp.exp(m), y - 1, 0) - jnp.where(p < jnp.exp(m), y, 0)
+    ),
 )
-def _bernoulli(probability: Array, target: Array) -> Array:
-    return -(
-        _numerics.times(target, jnp.log(probability))
-        + _numerics.times(1 - target, jnp.log1p(-probability))
-    )
+def _bernoulli(probability: Array, target: Array, min_log: Array) -> Array:
+    yes = jnp.maximum(jnp.log(probability), min_log)
+    no = jnp.maximum(jnp.log1p(-probability), min_log)
+    return -(_numerics.times(target, yes) + _numerics.times(1 - target, no))
+
+
+@_numerics.slopes(
+    lambda s, y: -y * jax.nn.sigmoid(-y * s),
+    lambda s, y: -s * jax.nn.sigmoid(-y * s),
+)
+def _soft_margin(score: Array, target: Array) -> Array:
+    wrong = -(target * (target / target)) * score  # 0 is on no side: nan
+    return 0.5 * (wrong + jnp.abs(wrong)) + jnp.log1p(jnp.exp(-jnp.abs(wrong)))

@@ -1,6 +1,5 @@
 """Losses that judge the scores of several classes against the true one."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -74,7 +73,7 @@ def softmax_cross_entropy_with_integer_labels(
         capped = _cap(jnp.where(impossible, 0, logits), cap)
         logits = jnp.where(impossible, -jnp.inf, capped)
 
-    loss = _surprise_at(logits, label)
+    loss = _numerics.softplus(_numerics.log_odds_against(logits, label))
     known = ~jnp.isnan(loss)
     weights = jnp.ones_like(logits)
     if class_weights is not None:
@@ -140,10 +139,7 @@ def softmax_cross_entropy(
     _inputs.share("label_smoothing", label_smoothing)
     logits, target = _inputs.event(("classes",), logits=logits, target=target)
     if not _numerics.is_zero(label_smoothing):
-        possible = logits > -jnp.inf
-        kept = jnp.maximum(jnp.sum(possible), 1).astype(logits.dtype)
-        even = jnp.where(possible, label_smoothing / kept, 0)
-        target = (1 - label_smoothing) * target + even
+        target = _numerics.smooth(target, logits > -jnp.inf, label_smoothing)
     if class_weights is not None:
         target = target * _inputs.option(
             "class_weights", class_weights, logits.shape, logits
@@ -151,130 +147,74 @@ def softmax_cross_entropy(
     return _cross_entropy(logits, target)
 
 
-def categorical_cross_entropy(
-    probability: ArrayLike,
+def safe_softmax_cross_entropy(logits: ArrayLike, target: ArrayLike, /) -> Array:
+    """Cross-entropy, in nats, of a target distribution and a softmax.
+
+    The name under which optax keeps the form that takes 0 times infinity for 0. Here
+    `softmax_cross_entropy` does so itself, and this is the same function.
+    """
+    return softmax_cross_entropy(logits, target)
+
+
+def smooth_labels(
     target: ArrayLike,
+    where: ArrayLike | None = None,
     /,
     *,
-    normalize: bool = False,
-    clip: float = 0.0,
-    label_smoothing: float | Array = 0.0,
+    alpha: float | Array,
 ) -> Array:
-    r"""Cross-entropy, in nats, of a target distribution and given probabilities.
+    r"""A target with a share of it spread evenly over the classes: no loss itself.
 
-    With smoothing :math:`s` over the :math:`C` classes,
-
-    .. math:: \ell(p, y) = -\sum_c \bigl((1 - s)\, y_c + \tfrac{s}{C}\bigr) \log p_c,
-        \qquad 0 \log 0 = 0.
-
-    From logits use `softmax_cross_entropy`, which keeps the digits that a probability
-    near 1 has lost.
+    .. math:: y'_c = (1 - \alpha)\, y_c + \tfrac{\alpha}{K}
+        \quad\text{on the } K \text{ classes kept, and 0 on the others}
 
     Args:
-        probability: probability of each class, shape ``(classes,)``, floating, in
-            [0, 1].
-        target: weight of each class, shape ``(classes,)``.
-        normalize: divide `probability` by its sum first.
-        clip: probabilities are first held in ``[clip, 1 - clip]``. Beyond it the
-            derivative is 0, exactly where the example is worst; for migration only.
-        label_smoothing: share ``s`` of the target spread evenly over the classes.
+        target: weight of each class, shape ``(classes,)``, floating.
+        where: boolean, shape ``(classes,)``; the classes that are True are kept.
+        alpha: the share, in [0, 1].
 
     Returns:
-        The loss, shape ``()``, float32 or wider.
+        The smoothed target, shape ``(classes,)``, float32 or wider.
 
     Raises:
-        ValueError: a shape is wrong, or an option is a number outside [0, 1].
-        TypeError: `probability` is not floating.
+        ValueError: a shape is wrong, or `alpha` is a number outside [0, 1].
+        TypeError: `target` is not floating: an index must become a one-hot first.
 
     Guarantees:
-        - ``inf`` when a class of probability 0 has a target above 0.
-        - ``nan`` when a probability is outside [0, 1], or when all are 0 and
-          `normalize` is on.
-        - No derivative is nan; one that is infinite counts as 0.
+        - The sum of a target that is 0 on the classes left out, and 1 in all, stays 1.
+        - Classes left out get 0, whatever `target` holds there.
 
     Examples:
-        >>> categorical_cross_entropy(jnp.array([0.1, 0.8, 0.1]), jnp.array([0, 1, 0]))
-        Array(0.223144, dtype=float32)
+        >>> smooth_labels(jnp.array([1.0, 0.0, 0.0, 0.0]), alpha=0.2)
+        Array([0.85, 0.05, 0.05, 0.05], dtype=float32)
 
     References:
-        Good, *Rational Decisions*, 1952.
+        Szegedy et al., *Rethinking the Inception Architecture*, 2016.
     """
-    _inputs.share("clip", clip)
-    _inputs.share("label_smoothing", label_smoothing)
-    probability, target = _inputs.event(
-        ("classes",), probability=probability, target=target
-    )
-    possible = (probability >= 0) & (probability <= 1)
-    _inputs.require(possible, "probability", "in [0, 1]", probability)
-    valid = jnp.all(possible)
-    if normalize:
-        valid &= jnp.any(probability > 0)
-    probability = jnp.where(valid, probability, 1)
-    if normalize:
-        probability = probability / jnp.sum(probability)
-    if clip:
-        probability = jnp.clip(probability, clip, 1 - clip)
-    if not _numerics.is_zero(label_smoothing):
-        target = (1 - label_smoothing) * target + label_smoothing / target.size
-    return jnp.where(valid, jnp.sum(_log_score(probability, target)), jnp.nan)
-
-
-@jax.custom_jvp
-def _surprise_at(logits: Array, label: Array) -> Array:
-    return _odds_against(logits, label)[0]
-
-
-@_surprise_at.defjvp
-def _surprise_at_jvp(primals, tangents):
-    loss, wrong, highest, total = _odds_against(*primals)
-    logits, hit = _one_pass(*primals)
-    slope = wrong * jnp.where(hit, -1, jnp.exp(logits - highest) / total)
-    slope = jnp.where(jnp.isfinite(slope), slope, 0)
-    return loss, jnp.sum(slope * tangents[0])
-
-
-def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array, Array]:
-    """The loss as softplus of the log-odds against the label.
-
-    Nothing cancels on the way, neither for logits far from 0 nor for a nearly certain
-    label. Also returned: probability of all other classes, the highest of their logits
-    and the sum of their exponentials relative to it.
-    """
-    largest = jnp.finfo(logits.dtype).max
-    others, hit = _one_pass(logits, label)
-    highest = jnp.max(jnp.where(hit, -jnp.inf, others), initial=-largest)
-    highest = jax.lax.stop_gradient(jnp.minimum(highest, largest))
-    others, hit = _one_pass(logits, label)
-    total = jnp.sum(jnp.where(hit, 0, jnp.exp(others - highest)))
-    alone = total == 0
-    total = jnp.where(alone, 1, total)
-    own = logits.at[label].get(
-        mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
-    )
-    log_odds = (highest - own) + jnp.where(alone, -jnp.inf, jnp.log(total))
-    return _numerics.softplus(log_odds), jax.nn.sigmoid(log_odds), highest, total
-
-
-def _one_pass(logits: Array, label: Array) -> tuple[Array, Array]:
-    """The logits and where the label is, sharing no temporary with another pass."""
-    logits, label = jax.lax.optimization_barrier((logits, label))
-    return logits, jnp.arange(logits.size, dtype=label.dtype) == label
+    _inputs.share("alpha", alpha)
+    (target,) = _inputs.related((("classes",),), target=target)
+    if where is None:
+        where = jnp.ones(target.shape, bool)
+    where = _inputs.mask("where", where, target.shape)
+    return _numerics.smooth(jnp.where(where, target, 0), where, alpha)
 
 
 @_numerics.slopes(
-    lambda z, t: jnp.exp(_log_softmax(z)) * jnp.sum(t) - t,
-    lambda z, t: -_log_softmax(z),
+    lambda z, t: jnp.exp(_numerics.log_softmax(z)) * jnp.sum(t) - t,
+    lambda z, t: -_numerics.log_softmax(z),
 )
 def _cross_entropy(logits: Array, target: Array) -> Array:
-    return -jnp.sum(_numerics.times(target, _log_softmax(logits)))
+    return -jnp.sum(_numerics.times(target, _numerics.log_softmax(logits)))
 
 
 @_numerics.slopes(
-    lambda z, w: jnp.exp(_log_softmax(z)) * _mean_possible(z, w) - _share(z) * w,
-    lambda z, w: -_numerics.times(_share(z), _log_softmax(z)),
+    lambda z, w: (
+        jnp.exp(_numerics.log_softmax(z)) * _mean_possible(z, w) - _share(z) * w
+    ),
+    lambda z, w: -_numerics.times(_share(z), _numerics.log_softmax(z)),
 )
 def _mean_surprise(logits: Array, weights: Array) -> Array:
-    return -_mean_possible(logits, weights * _log_softmax(logits))
+    return -_mean_possible(logits, weights * _numerics.log_softmax(logits))
 
 
 def _mean_possible(logits: Array, values: Array) -> Array:
@@ -287,32 +227,9 @@ def _share(logits: Array) -> Array:
     return possible / jnp.maximum(jnp.sum(possible), 1)
 
 
-@jax.custom_jvp
-def _log_softmax(logits: Array) -> Array:
-    """Log-probabilities that are accurate also next to 0, nan when none is defined."""
-    highest = jnp.max(logits, initial=-jnp.inf)
-    at_top = logits == highest
-    tops = jnp.sum(at_top).astype(logits.dtype)
-    below = jnp.where(at_top, 0, logits - jnp.where(at_top, 0, highest))
-    rest = jnp.sum(jnp.exp(below), where=~at_top) + (tops - 1)
-    undefined = (highest == -jnp.inf) | ((highest == jnp.inf) & (tops > 1))
-    return below - jnp.log1p(rest) + jnp.where(undefined, jnp.nan, 0)
-
-
-@_log_softmax.defjvp
-def _log_softmax_jvp(primals, tangents):
-    log_p = _log_softmax(*primals)
-    return log_p, tangents[0] - jnp.sum(jnp.exp(log_p) * tangents[0])
-
-
 @_numerics.slopes(
     lambda z, cap: 1 - jnp.tanh(z / cap) ** 2,
     lambda z, cap: jnp.tanh(z / cap) - z / cap * (1 - jnp.tanh(z / cap) ** 2),
 )
 def _cap(logits: Array, cap: Array) -> Array:
     return cap * jnp.tanh(logits / cap)
-
-
-@_numerics.slopes(lambda p, t: -_numerics.ratio(t, p), lambda p, t: -jnp.log(p))
-def _log_score(probability: Array, target: Array) -> Array:
-    return -_numerics.times(target, jnp.log(probability))

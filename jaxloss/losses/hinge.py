@@ -45,10 +45,97 @@ def hinge_loss(
     References:
         Cortes & Vapnik, *Support-Vector Networks*, 1995.
     """
-    score, target = _inputs.elementwise(where, score=score, target=target)
-    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
+    score, target = _sided(where, score, target)
     margin = _inputs.option("margin", margin, (), score)
     return _numerics.mean(_hinge(score, target, margin), where)
+
+
+def squared_hinge_loss(
+    score: ArrayLike,
+    target: ArrayLike,
+    where: ArrayLike | None = None,
+    /,
+    *,
+    margin: float | Array = 1.0,
+) -> Array:
+    r"""Square of what a score falls short of the margin on its own side of zero.
+
+    .. math:: \ell(s, y) = \operatorname{mean}_i\, \max(0,\; m - y_i s_i)^2,
+        \qquad y_i \in \{-1, 1\}
+
+    Args:
+        score: any shape, floating.
+        target: the side, -1 or 1, the shape of `score`. Labels in {0, 1} become sides
+            with ``2 * label - 1``.
+        where: boolean, the shape of `score`; only elements that are True count.
+        margin: the least score wanted on the right side.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider, in the
+        squared unit of `score`.
+
+    Guarantees:
+        - The derivative is continuous, and 0 at the margin.
+        - ``nan`` for a target of 0, which is on no side: labels in {0, 1} are not
+          taken for sides silently.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+
+    Examples:
+        >>> squared_hinge_loss(jnp.array([0.4, 3.0]), jnp.array([1, 1])).round(4)
+        Array(0.18, dtype=float32)
+
+    References:
+        Lee & Mangasarian, *SSVM: A Smooth Support Vector Machine*, 2001.
+    """
+    score, target = _sided(where, score, target)
+    margin = _inputs.option("margin", margin, (), score)
+    return _numerics.mean(_squared_hinge(score, target, margin), where)
+
+
+def perceptron_loss(
+    score: ArrayLike, target: ArrayLike, where: ArrayLike | None = None, /
+) -> Array:
+    r"""How far a score is on the wrong side of zero.
+
+    .. math:: \ell(s, y) = \operatorname{mean}_i\, \max(0,\; -y_i s_i),
+        \qquad y_i \in \{-1, 1\}
+
+    Args:
+        score: any shape, floating.
+        target: the side, -1 or 1, the shape of `score`. Labels in {0, 1} become sides
+            with ``2 * label - 1``.
+        where: boolean, the shape of `score`; only elements that are True count.
+
+    Returns:
+        The mean over the elements that count, shape ``()``, float32 or wider, in the
+        unit of `score`.
+
+    Guarantees:
+        - The derivative is 0 for a score of 0, and the loss too: scores that are all 0
+          are a minimum, which `hinge_loss` does not have.
+        - ``nan`` for a target of 0, which is on no side: labels in {0, 1} are not
+          taken for sides silently.
+        - Elements left out reach neither value nor gradient, whatever they hold; with
+          none left the value is 0 and the gradient 0.
+
+    Examples:
+        >>> perceptron_loss(jnp.array([-0.4, 3.0]), jnp.array([1, 1])).round(4)
+        Array(0.2, dtype=float32)
+
+    References:
+        Rosenblatt, *The Perceptron*, 1958.
+    """
+    score, target = _sided(where, score, target)
+    return _numerics.mean(_perceptron(score, target), where)
+
+
+def _sided(
+    where: ArrayLike | None, score: ArrayLike, target: ArrayLike
+) -> tuple[Array, Array]:
+    score, target = _inputs.elementwise(where, score=score, target=target)
+    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
+    return score, target
 
 
 @_numerics.slopes(
@@ -60,3 +147,21 @@ def _hinge(score: Array, target: Array, margin: Array) -> Array:
     side = target * (target / target)  # 0 is on no side: nan
     short = margin - side * score
     return 0.5 * (short + jnp.abs(short))
+
+
+@_numerics.slopes(
+    lambda s, y, m: -2 * y * jnp.maximum(m - y * s, 0),
+    lambda s, y, m: -2 * s * jnp.maximum(m - y * s, 0),
+    lambda s, y, m: 2 * jnp.maximum(m - y * s, 0),
+)
+def _squared_hinge(score: Array, target: Array, margin: Array) -> Array:
+    return _hinge(score, target, margin) ** 2
+
+
+@_numerics.slopes(
+    lambda s, y: jnp.where(y * s < 0, -y, 0),
+    lambda s, y: jnp.where(y * s < 0, -s, 0),
+)
+def _perceptron(score: Array, target: Array) -> Array:
+    wrong = -(target * (target / target)) * score  # 0 is on no side: nan
+    return 0.5 * (wrong + jnp.abs(wrong))

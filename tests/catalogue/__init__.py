@@ -14,3 +14,6 @@ CATALOGUE: dict[str, Row] = {}
 for module in pkgutil.iter_modules(__path__):
     if not module.name.startswith("_"):
         CATALOGUE |= importlib.import_module(f"{__name__}.{module.name}").ROWS
+
+#: Public names that make inputs of losses and are none themselves.
+HELPERS = {"Candidates", "log_uniform_candidates", "smooth_labels"}

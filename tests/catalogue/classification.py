@@ -10,7 +10,6 @@ from tests.catalogue._row import (
     FAR_LOGITS,
     FAR_TARGETS,
     Row,
-    chances_and_target,
     logits_and_label,
     logits_and_target,
 )
@@ -65,25 +64,10 @@ ROWS = {
         logits_and_target,
         partial(soft_label_reference, s=0.1, w=WEIGHTS),
     ),
-    "categorical_cross_entropy": Row(
-        losses.categorical_cross_entropy,
-        chances_and_target,
-        lambda p, y: -np.sum(scipy.special.xlogy(y, p)),
-        extremes=tuple(
-            (np.array([1.0, 0, 0]), np.array(y)) for y in ([1.0, 0, 0], [0, 0.5, 0.5])
-        ),
-    ),
-    "categorical_cross_entropy-every_option": Row(
-        partial(
-            losses.categorical_cross_entropy,
-            normalize=True,
-            clip=1e-3,
-            label_smoothing=0.1,
-        ),
-        chances_and_target,
-        lambda p, y: (
-            -np.sum((0.9 * y + 0.1 / 7) * np.log(np.clip(p / p.sum(), 1e-3, 1 - 1e-3)))
-        ),
-        extremes=((np.zeros(3), np.ones(3)), (np.eye(3)[0], np.eye(3)[1])),
+    "safe_softmax_cross_entropy": Row(
+        losses.safe_softmax_cross_entropy,
+        logits_and_target,
+        soft_label_reference,
+        extremes=FAR_TARGETS,
     ),
 }

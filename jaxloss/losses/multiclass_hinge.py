@@ -1,0 +1,265 @@
+"""Losses that want the scores of the right classes ahead of the others by a margin."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxloss import _inputs, _numerics
+
+
+def multiclass_hinge_loss(
+    score: ArrayLike,
+    label: ArrayLike,
+    /,
+    *,
+    margin: float | Array = 1.0,
+) -> Array:
+    r"""How far the true class falls short of the margin to its best rival.
+
+    .. math:: \ell(s, y) = \max\bigl(0,\; m + \max_{c \ne y} s_c - s_y\bigr)
+
+    Args:
+        score: one for each class, shape ``(classes,)``, floating. A score of ``-inf``
+            marks a class as impossible.
+        label: index of the true class, shape ``()``, integer of any width.
+        margin: the least lead wanted.
+
+    Returns:
+        The loss, shape ``()``, float32 or wider, in the unit of `score`.
+
+    Raises:
+        ValueError: a shape is wrong.
+        TypeError: `score` is not floating, or `label` is not an integer.
+
+    Guarantees:
+        - The gradient is 0 at the margin itself; of rivals that tie, the first gets it.
+        - ``nan`` for a label outside ``[0, classes)``, with gradient 0.
+        - ``inf`` when the true class alone is impossible; impossible rivals are none.
+
+    Examples:
+        >>> multiclass_hinge_loss(jnp.array([2.0, 1.5, -3.0]), 0)
+        Array(0.5, dtype=float32)
+
+    References:
+        Crammer & Singer, *On the Algorithmic Implementation of Multiclass Kernel-based
+        Vector Machines*, 2001.
+    """
+    (score,) = _inputs.event(("classes",), score=score)
+    label = _inputs.label(label, score.size)
+    return _shortfall(score, label, _inputs.option("margin", margin, (), score))
+
+
+def multiclass_perceptron_loss(score: ArrayLike, label: ArrayLike, /) -> Array:
+    r"""How far the true class is behind the winner.
+
+    .. math:: \ell(s, y) = \max_c s_c - s_y
+
+    Args:
+        score: one for each class, shape ``(classes,)``, floating. A score of ``-inf``
+            marks a class as impossible.
+        label: index of the true class, shape ``()``, integer of any width.
+
+    Returns:
+        The loss, shape ``()``, float32 or wider, in the unit of `score`.
+
+    Raises:
+        ValueError: a shape is wrong.
+        TypeError: `score` is not floating, or `label` is not an integer.
+
+    Guarantees:
+        - The gradient is 0 when the true class shares the highest score; of rivals that
+          tie, the first gets it.
+        - ``nan`` for a label outside ``[0, classes)``, with gradient 0.
+        - ``inf`` when the true class alone is impossible; impossible rivals are none.
+
+    Examples:
+        >>> multiclass_perceptron_loss(jnp.array([2.0, 1.5, -3.0]), 1)
+        Array(0.5, dtype=float32)
+
+    References:
+        Collins, *Discriminative Training Methods for Hidden Markov Models: Theory and
+        Experiments with Perceptron Algorithms*, 2002.
+    """
+    (score,) = _inputs.event(("classes",), score=score)
+    label = _inputs.label(label, score.size)
+    return _shortfall(score, label, jnp.zeros((), score.dtype))
+
+
+def multi_margin_loss(
+    score: ArrayLike,
+    label: ArrayLike,
+    /,
+    *,
+    p: int = 1,
+    margin: float | Array = 1.0,
+    class_weights: ArrayLike | None = None,
+) -> Array:
+    r"""How far the true class falls short of the margin to its rivals, in the mean.
+
+    With label :math:`y`, :math:`C` classes and class weights :math:`w` (1 by default),
+
+    .. math:: \ell(s, y) = \frac{w_y}{C} \sum_{c \ne y} \max(0,\; m - s_y + s_c)^p.
+
+    Args:
+        score: one for each class, shape ``(classes,)``, floating. A score of ``-inf``
+            marks a class as impossible.
+        label: index of the true class, shape ``()``, integer of any width.
+        p: the power, 1 or 2.
+        margin: the least lead wanted.
+        class_weights: factor for each class, shape ``(classes,)``.
+
+    Returns:
+        The loss, shape ``()``, float32 or wider. The sum over the rivals is divided by
+        the number of classes, the true one included.
+
+    Raises:
+        ValueError: a shape is wrong, or `p` is neither 1 nor 2.
+        TypeError: `score` is not floating, or `label` is not an integer.
+
+    Guarantees:
+        - A rival at the margin itself adds nothing to the gradient.
+        - ``nan`` for a label outside ``[0, classes)``, with gradient 0.
+        - ``inf`` when the true class alone is impossible; impossible rivals are none.
+
+    Examples:
+        >>> multi_margin_loss(jnp.array([2.0, 1.5, -3.0]), 0).round(4)
+        Array(0.1667, dtype=float32)
+
+    References:
+        Weston & Watkins, *Support Vector Machines for Multi-Class Pattern Recognition*,
+        1999.
+    """
+    if p not in (1, 2):
+        raise ValueError(f"`p` must be 1 or 2, got {p}.")
+    (score,) = _inputs.event(("classes",), score=score)
+    label = _inputs.label(label, score.size)
+    margin = _inputs.option("margin", margin, (), score)
+    mean = _mean_shortfall if p == 1 else _mean_squared_shortfall
+    loss = mean(score, label, margin)
+    if class_weights is None:
+        return loss
+    weights = _inputs.option("class_weights", class_weights, score.shape, score)
+    hit = jnp.arange(score.size, dtype=label.dtype) == label
+    return loss * jnp.sum(weights, where=hit)
+
+
+def categorical_hinge_loss(score: ArrayLike, target: ArrayLike, /) -> Array:
+    r"""How far the true class falls short of a margin of 1 to the others, or to 0.
+
+    .. math:: \ell(s, y) = \max\Bigl(0,\; 1 + \max_c\, (1 - y_c)\, s_c
+        - \sum_c y_c s_c\Bigr)
+
+    The product with :math:`1 - y` puts a 0 in the place of the true class, so that it
+    must be ahead of 0 as well as of its rivals. That is the loss of Keras;
+    `multiclass_hinge_loss` compares with the rivals alone, and is the better choice
+    where no Keras model has to be matched.
+
+    Args:
+        score: one for each class, shape ``(classes,)``, floating. A score of ``-inf``
+            marks a class as impossible.
+        target: one-hot of the true class, shape ``(classes,)``.
+
+    Returns:
+        The loss, shape ``()``, float32 or wider, in the unit of `score`.
+
+    Raises:
+        ValueError: a shape is wrong.
+        TypeError: `score` is not floating.
+
+    Guarantees:
+        - The gradient is 0 at the margin itself; of rivals that tie, the first gets it.
+        - Impossible rivals are none.
+
+    Examples:
+        >>> categorical_hinge_loss(jnp.array([-1.0, -3.0, -2.0]), jnp.array([1, 0, 0]))
+        Array(2., dtype=float32)
+
+    References:
+        Chollet et al., *Keras*, 2015: ``keras.losses.categorical_hinge``.
+    """
+    score, target = _inputs.event(("classes",), score=score, target=target)
+    return _categorical_hinge(score, target)
+
+
+def _rivalry(score: Array, label: Array) -> tuple[Array, Array, Array]:
+    """The place of the label, that of its best rival, and how far it is behind."""
+    index = jnp.arange(score.size, dtype=label.dtype)
+    hit = index == label
+    others = jnp.where(hit, -jnp.inf, score)
+    best = (index == jnp.argmax(others).astype(label.dtype)) & ~hit
+    own = jnp.where(label >= 0, jnp.sum(score, where=hit), jnp.nan)
+    behind = jnp.max(others, initial=-jnp.inf) - own
+    return hit, best, behind
+
+
+def _shortfall_slope(score: Array, label: Array, margin: Array) -> Array:
+    hit, best, behind = _rivalry(score, label)
+    direction = best.astype(score.dtype) - hit.astype(score.dtype)
+    return jnp.where(margin + behind > 0, direction, 0)
+
+
+@_numerics.slopes(
+    _shortfall_slope,
+    _numerics.no_slope,
+    lambda s, y, m: (m + _rivalry(s, y)[2] > 0).astype(s.dtype),
+)
+def _shortfall(score: Array, label: Array, margin: Array) -> Array:
+    short = margin + _rivalry(score, label)[2]
+    return jnp.where(short <= 0, 0, short)
+
+
+def _shortfalls(score: Array, label: Array, margin: Array) -> Array:
+    """How far the label falls short of the margin to each rival."""
+    hit = jnp.arange(score.size, dtype=label.dtype) == label
+    own = jnp.where(label >= 0, jnp.sum(score, where=hit), jnp.nan)
+    short = margin - own + score
+    return jnp.where(hit | (score == -jnp.inf) | (short <= 0), 0, short)
+
+
+def _pull(label: Array, rivals: Array) -> Array:
+    """What moves rivals moves the label the other way; nan moves nothing."""
+    hit = jnp.arange(rivals.size, dtype=label.dtype) == label
+    total = jnp.sum(rivals)
+    return jnp.where(hit, -total, rivals) + 0 * total
+
+
+@_numerics.slopes(
+    lambda s, y, m: _pull(y, jnp.sign(_shortfalls(s, y, m))) / s.size,
+    _numerics.no_slope,
+    lambda s, y, m: jnp.sum(jnp.sign(_shortfalls(s, y, m))) / s.size,
+)
+def _mean_shortfall(score: Array, label: Array, margin: Array) -> Array:
+    return jnp.sum(_shortfalls(score, label, margin)) / score.size
+
+
+@_numerics.slopes(
+    lambda s, y, m: _pull(y, 2 * _shortfalls(s, y, m)) / s.size,
+    _numerics.no_slope,
+    lambda s, y, m: jnp.sum(2 * _shortfalls(s, y, m)) / s.size,
+)
+def _mean_squared_shortfall(score: Array, label: Array, margin: Array) -> Array:
+    return jnp.sum(_shortfalls(score, label, margin) ** 2) / score.size
+
+
+def _runner_up(score: Array, target: Array) -> tuple[Array, Array]:
+    """Place of the best other class, and what the true one lacks to it."""
+    others = _numerics.times(1 - target, score)
+    best = jnp.arange(score.size) == jnp.argmax(others)
+    highest = jnp.max(others)
+    return best, 1 + highest - jnp.sum(_numerics.times(target, score))
+
+
+def _categorical_hinge_score_slope(score: Array, target: Array) -> Array:
+    best, short = _runner_up(score, target)
+    return jnp.where(short > 0, jnp.where(best, 1 - target, 0) - target, 0)
+
+
+def _categorical_hinge_target_slope(score: Array, target: Array) -> Array:
+    best, short = _runner_up(score, target)
+    return jnp.where(short > 0, -jnp.where(best, score, 0) - score, 0)
+
+
+@_numerics.slopes(_categorical_hinge_score_slope, _categorical_hinge_target_slope)
+def _categorical_hinge(score: Array, target: Array) -> Array:
+    short = _runner_up(score, target)[1]
+    return jnp.where(short <= 0, 0, short)
