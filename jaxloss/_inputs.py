@@ -18,9 +18,8 @@ def event(shape: tuple[str, ...], /, **inputs: ArrayLike) -> tuple[Array, ...]:
     Axes are named; the same name means the same length.
     """
     arrays = _floating(inputs)
-    wanted = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
     for name, array in arrays.items():
-        _require_rank(name, array, len(shape), wanted)
+        _require_rank(name, array, len(shape), _in_words(shape))
     _require_equal_shapes(arrays)
     for name, array in arrays.items():
         _require_not_nan(name, array)
@@ -53,18 +52,41 @@ def elementwise(where: ArrayLike | None, /, **inputs: ArrayLike) -> tuple[Array,
 
 def label(value: ArrayLike, classes: int, /) -> Array:
     """Returns a class index as int32, or -1 when it is not in [0, classes)."""
-    array = jnp.asarray(value)
-    if not jnp.issubdtype(array.dtype, jnp.integer):
-        raise TypeError(
-            f"`label` must be an integer, got {array.dtype}. For a distribution over "
-            "the classes use the loss that takes a `target`."
-        )
-    _require_rank("label", array, 0, "()")
-    if jnp.iinfo(array.dtype).bits < 32:
-        array = array.astype(jnp.int32)
+    array = _integers("label", value, ())
     valid = (array >= 0) & (array < classes)
     require(valid, "label", f"in [0, {classes})", array)
     return jnp.where(valid, array, -1).astype(jnp.int32)
+
+
+def length(name: str, value: ArrayLike, longest: int, /) -> Array:
+    """Returns a count as int32, or -1 when it is not in [0, longest]."""
+    array = _integers(name, value, ())
+    valid = (array >= 0) & (array <= longest)
+    require(valid, name, f"in [0, {longest}]", array)
+    return jnp.where(valid, array, -1).astype(jnp.int32)
+
+
+def labels(value: ArrayLike, /) -> Array:
+    """Returns the class indices of a sequence, as wide as they came, unjudged.
+
+    How many of them count, and which classes they may be, is for the loss to say.
+    """
+    return _integers("labels", value, ("labels",))
+
+
+def frames(logits: ArrayLike, logit_length: ArrayLike, /) -> tuple[Array, Array, Array]:
+    """Returns the scores of a padded sequence, which frames are real, and their count.
+
+    Scores are float32 or wider, and 0 in the padding, so that nothing of what it holds
+    can reach the loss. The count is -1, with no frame real, when it is not possible.
+    """
+    (array,) = _floating({"logits": logits}).values()
+    _require_rank("logits", array, 2, _in_words(("frames", "classes")))
+    count = length("logit_length", logit_length, len(array))
+    real = jnp.arange(len(array), dtype=jnp.int32) < count
+    array = jnp.where(real[:, None], array, 0)
+    _require_not_nan("logits", array)
+    return array, real, count
 
 
 def option(name: str, value: ArrayLike, shape: tuple[int, ...], like: Array) -> Array:
@@ -97,6 +119,19 @@ def require(ok: Array, name: str, wanted: str, value: Array) -> None:
     )
 
 
+def _integers(name: str, value: ArrayLike, shape: tuple[str, ...]) -> Array:
+    array = jnp.asarray(value)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        cure = (
+            " For a distribution over the classes use the loss that takes a `target`."
+            if name == "label"
+            else ""
+        )
+        raise TypeError(f"`{name}` must be an integer, got {array.dtype}.{cure}")
+    _require_rank(name, array, len(shape), _in_words(shape))
+    return array.astype(jnp.int32) if jnp.iinfo(array.dtype).bits < 32 else array
+
+
 def _floating(inputs: dict[str, ArrayLike]) -> dict[str, Array]:
     arrays = {name: jnp.asarray(value) for name, value in inputs.items()}
     name, prediction = next(iter(arrays.items()))
@@ -111,6 +146,10 @@ def _floating(inputs: dict[str, ArrayLike]) -> dict[str, Array]:
     wide = any(array.dtype == jnp.float64 for array in arrays.values())
     dtype = jnp.float64 if wide else jnp.float32
     return {name: array.astype(dtype) for name, array in arrays.items()}
+
+
+def _in_words(shape: tuple[str, ...]) -> str:
+    return f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
 
 
 def _require_rank(name: str, array: Array, rank: int, wanted: str) -> None:

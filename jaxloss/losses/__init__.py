@@ -17,3 +17,7 @@ from jaxloss.losses.regression import (
     squared_error as squared_error,
 )
 from jaxloss.losses.scores import margin as margin
+from jaxloss.losses.sequence import (
+    ctc_loss as ctc_loss,
+    ctc_loss_with_forward_probs as ctc_loss_with_forward_probs,
+)
