@@ -1,6 +1,7 @@
 """What a loss asks of its inputs before it computes: the only place that knows chex."""
 
 import math
+from collections.abc import Sequence
 
 import chex
 import jax.numpy as jnp
@@ -22,6 +23,28 @@ def event(shape: tuple[str, ...], /, **inputs: ArrayLike) -> tuple[Array, ...]:
         _require_rank(name, array, len(shape), _in_words(shape))
     _require_equal_shapes(arrays)
     for name, array in arrays.items():
+        _require_not_nan(name, array)
+    return tuple(arrays.values())
+
+
+def matching(
+    shapes: Sequence[tuple[str, ...]], /, **inputs: ArrayLike
+) -> tuple[Array, ...]:
+    """Returns arrays as float32 or wider, each of its own shape.
+
+    The first is the prediction and must be floating; the others may be integers.
+    Axes are named; the same name means the same length, also across arrays.
+    """
+    arrays = _floating(inputs)
+    lengths: dict[str, int] = {}
+    for (name, array), shape in zip(arrays.items(), shapes, strict=True):
+        _require_rank(name, array, len(shape), _in_words(shape))
+        for axis, size in zip(shape, array.shape, strict=True):
+            if lengths.setdefault(axis, size) != size:
+                raise ValueError(
+                    f"`{name}` must have shape {_in_words(shape)} with {axis} = "
+                    f"{lengths[axis]}, as before it, got {array.shape}."
+                )
         _require_not_nan(name, array)
     return tuple(arrays.values())
 

@@ -1,5 +1,8 @@
 """Pure functions that judge one example; one file per kind of prediction."""
 
+from jaxloss.losses.adaptive import (
+    adaptive_log_softmax_loss as adaptive_log_softmax_loss,
+)
 from jaxloss.losses.binary import (
     binary_cross_entropy as binary_cross_entropy,
     sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
