@@ -206,20 +206,24 @@ def _read(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
-def _surprise(
+def _surprise_of(
     logits: Array, labels: Array, frames: Array, length: Array, blank_id: int
 ) -> Array:
     lattice = _lattice(logits, labels, frames, length, blank_id)
     return _cost(lattice, _forward(lattice)[1])
 
 
-@_surprise.defjvp
-def _surprise_jvp(blank_id, primals, tangents):
+@_surprise_of.defjvp
+def _surprise_of_jvp(blank_id, primals, tangents):
     lattice = _lattice(*primals, blank_id)
     fronts, last = _forward(lattice)
     loss = _cost(lattice, last)
     slope = _softmax_minus_shares(*primals[:2], blank_id, lattice, fronts, last)
     return loss, jnp.sum(slope * tangents[0])
+
+
+# Called outside of jit, a scan would be compiled anew each time.
+_surprise = jax.jit(_surprise_of, static_argnums=4)
 
 
 def _lattice(
