@@ -1,6 +1,7 @@
 """What a loss asks of its inputs before it computes: the only place that knows chex."""
 
 import math
+from collections.abc import Sequence
 
 import chex
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jax.experimental import checkify
 from jax.typing import ArrayLike
 
 _BATCH_CURE = "A loss takes one example; for a batch use `jaxloss.per_sample`."
+_SOFT_CURE = " For a distribution over the classes use the loss that takes a `target`."
 
 
 def event(shape: tuple[str, ...], /, **inputs: ArrayLike) -> tuple[Array, ...]:
@@ -18,13 +20,26 @@ def event(shape: tuple[str, ...], /, **inputs: ArrayLike) -> tuple[Array, ...]:
     Axes are named; the same name means the same length.
     """
     arrays = _floating(inputs)
-    wanted = f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
     for name, array in arrays.items():
-        _require_rank(name, array, len(shape), wanted)
+        _require_rank(name, array, len(shape), _in_words(shape))
     _require_equal_shapes(arrays)
     for name, array in arrays.items():
         _require_not_nan(name, array)
     return tuple(arrays.values())
+
+
+def matching(
+    shapes: Sequence[tuple[str, ...]], /, **inputs: ArrayLike
+) -> tuple[Array, ...]:
+    """Returns arrays as float32 or wider, each of its own shape.
+
+    The first is the prediction and must be floating; the others may be integers.
+    Axes are named; the same name means the same length, also across arrays.
+    """
+    arrays = related(shapes, **inputs)
+    for name, array in zip(inputs, arrays, strict=True):
+        _require_not_nan(name, array)
+    return arrays
 
 
 def elementwise(where: ArrayLike | None, /, **inputs: ArrayLike) -> tuple[Array, ...]:
@@ -47,23 +62,22 @@ def elementwise(where: ArrayLike | None, /, **inputs: ArrayLike) -> tuple[Array,
 
 
 def related(
-    axes: tuple[tuple[str, ...], ...], /, **inputs: ArrayLike
+    shapes: Sequence[tuple[str, ...]], /, **inputs: ArrayLike
 ) -> tuple[Array, ...]:
-    """Returns arrays of one example as float32 or wider, with named axes for each.
+    """As `matching`, for losses that know which elements a mask leaves out.
 
-    The first must be floating; the same name means the same length. Whether a nan is
-    refused is left to the loss, which knows what a mask leaves out.
+    Whether a nan is refused is left to them.
     """
     arrays = _floating(inputs)
     lengths: dict[str, int] = {}
-    for (name, array), names in zip(arrays.items(), axes, strict=True):
-        wanted = f"({', '.join(names)}{',' if len(names) == 1 else ''})"
-        _require_rank(name, array, len(names), wanted)
-        for axis, length in zip(names, array.shape, strict=True):
-            if lengths.setdefault(axis, length) != length:
+    for (name, array), shape in zip(arrays.items(), shapes, strict=True):
+        wanted = _in_words(shape)
+        _require_rank(name, array, len(shape), wanted)
+        for axis, size in zip(shape, array.shape, strict=True):
+            if lengths.setdefault(axis, size) != size:
                 raise ValueError(
                     f"`{name}` must have shape {wanted} with {lengths[axis]} {axis}, "
-                    f"got {array.shape}."
+                    f"as before it, got {array.shape}."
                 )
     return tuple(arrays.values())
 
@@ -91,19 +105,46 @@ def labels(
     return jnp.where(valid, array, -1).astype(jnp.int32)
 
 
-def integers(name: str, value: ArrayLike, shape: tuple[int, ...], /) -> Array:
-    """Returns integers of exactly this shape, 32 bits wide or as wide as they came."""
+def integers(name: str, value: ArrayLike, shape: tuple[int | str, ...], /) -> Array:
+    """Returns integers, 32 bits wide or as wide as they came; a named axis is free."""
     array = jnp.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
-            f"`{name}` must be an integer, got {array.dtype}. For a distribution over "
-            "the classes use the loss that takes a `target`."
+            f"`{name}` must be an integer, got {array.dtype}."
+            + (_SOFT_CURE if name == "label" else "")
         )
-    if array.shape != shape:
+    wanted = zip(shape, array.shape, strict=False)
+    if array.ndim != len(shape) or any(
+        isinstance(n, int) and n != length for n, length in wanted
+    ):
         raise ValueError(
-            f"`{name}` must have shape {shape}, got {array.shape}. {_BATCH_CURE}"
+            f"`{name}` must have shape {_in_words(shape)}, got {array.shape}. "
+            f"{_BATCH_CURE}"
         )
     return array.astype(jnp.int32) if jnp.iinfo(array.dtype).bits < 32 else array
+
+
+def length(name: str, value: ArrayLike, longest: int, /) -> Array:
+    """Returns a count as int32, or -1 when it is not in [0, longest]."""
+    array = integers(name, value, ())
+    valid = (array >= 0) & (array <= longest)
+    require(valid, name, f"in [0, {longest}]", array)
+    return jnp.where(valid, array, -1).astype(jnp.int32)
+
+
+def frames(logits: ArrayLike, logit_length: ArrayLike, /) -> tuple[Array, Array, Array]:
+    """Returns the scores of a padded sequence, which frames are real, and their count.
+
+    Scores are float32 or wider, and 0 in the padding, so that nothing of what it holds
+    can reach the loss. The count is -1, with no frame real, when it is not possible.
+    """
+    (array,) = _floating({"logits": logits}).values()
+    _require_rank("logits", array, 2, _in_words(("frames", "classes")))
+    count = length("logit_length", logit_length, len(array))
+    real = jnp.arange(len(array), dtype=jnp.int32) < count
+    array = jnp.where(real[:, None], array, 0)
+    _require_not_nan("logits", array)
+    return array, real, count
 
 
 def option(name: str, value: ArrayLike, shape: tuple[int, ...], like: Array) -> Array:
@@ -166,6 +207,10 @@ def _floating(inputs: dict[str, ArrayLike]) -> dict[str, Array]:
     wide = any(array.dtype == jnp.float64 for array in arrays.values())
     dtype = jnp.float64 if wide else jnp.float32
     return {name: array.astype(dtype) for name, array in arrays.items()}
+
+
+def _in_words(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
 def _require_rank(name: str, array: Array, rank: int, wanted: str) -> None:

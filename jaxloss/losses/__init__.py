@@ -1,5 +1,8 @@
 """Pure functions that judge one example; one file per kind of prediction."""
 
+from jaxloss.losses.adaptive import (
+    adaptive_log_softmax_loss as adaptive_log_softmax_loss,
+)
 from jaxloss.losses.binary import (
     binary_cross_entropy as binary_cross_entropy,
     multilabel_soft_margin_loss as multilabel_soft_margin_loss,
@@ -80,6 +83,10 @@ from jaxloss.losses.sampled import (
 )
 from jaxloss.losses.scores import (
     margin as margin,
+)
+from jaxloss.losses.sequence import (
+    ctc_loss as ctc_loss,
+    ctc_loss_with_forward_probs as ctc_loss_with_forward_probs,
 )
 from jaxloss.losses.similarity import (
     cosine_distance as cosine_distance,
