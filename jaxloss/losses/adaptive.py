@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs
-from jaxloss.losses.classification import _surprise_at
+from jaxloss import _inputs, _numerics
 
 
 def adaptive_log_softmax_loss(
@@ -93,10 +92,14 @@ def adaptive_log_softmax_loss(
     for k, size in enumerate(sizes):
         inside = (label >= start) & (label < start + size)
         scores = hidden @ parts[2 * k] @ parts[2 * k + 1]
-        rare = _surprise_at(scores, jnp.where(inside, label - start, 0))
+        rare = _surprise(scores, jnp.where(inside, label - start, 0))
         output = jnp.where(inside, frequent + k, output)
         loss = loss + jnp.where(inside, rare, 0)
         start += size
     scores = hidden @ head
-    loss = loss + _surprise_at(scores if bias is None else scores + bias, output)
+    loss = loss + _surprise(scores if bias is None else scores + bias, output)
     return jnp.where(known, loss, jnp.nan)
+
+
+def _surprise(scores: Array, label: Array) -> Array:
+    return _numerics.softplus(_numerics.log_odds_against(scores, label))
