@@ -37,18 +37,43 @@ def elementwise(where: ArrayLike | None, /, **inputs: ArrayLike) -> tuple[Array,
     arrays = _floating(inputs)
     _require_equal_shapes(arrays)
     if where is not None:
-        where = jnp.asarray(where)
-        if where.dtype != jnp.bool_:
-            raise TypeError(
-                f"`where` must be boolean (True = counts), got {where.dtype}. "
-                "Turn a 0/1 mask into one with `mask != 0`."
-            )
+        where = _boolean("where", where)
         prediction = next(iter(arrays))
         _require_equal_shapes({prediction: arrays[prediction], "where": where})
         arrays = {name: jnp.where(where, a, 1) for name, a in arrays.items()}
     for name, array in arrays.items():
         _require_not_nan(name, array)
     return tuple(arrays.values())
+
+
+def related(
+    axes: tuple[tuple[str, ...], ...], /, **inputs: ArrayLike
+) -> tuple[Array, ...]:
+    """Returns arrays of one example as float32 or wider, with named axes for each.
+
+    The first must be floating; the same name means the same length. Whether a nan is
+    refused is left to the loss, which knows what a mask leaves out.
+    """
+    arrays = _floating(inputs)
+    lengths: dict[str, int] = {}
+    for (name, array), names in zip(arrays.items(), axes, strict=True):
+        wanted = f"({', '.join(names)}{',' if len(names) == 1 else ''})"
+        _require_rank(name, array, len(names), wanted)
+        for axis, length in zip(names, array.shape, strict=True):
+            if lengths.setdefault(axis, length) != length:
+                raise ValueError(
+                    f"`{name}` must have shape {wanted} with {lengths[axis]} {axis}, "
+                    f"got {array.shape}."
+                )
+    return tuple(arrays.values())
+
+
+def mask(name: str, value: ArrayLike, shape: tuple[int, ...], /) -> Array:
+    """Returns a boolean array of exactly this shape."""
+    array = _boolean(name, value)
+    if array.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape}, got {array.shape}.")
+    return array
 
 
 def label(value: ArrayLike, classes: int, /) -> Array:
@@ -95,6 +120,16 @@ def require(ok: Array, name: str, wanted: str, value: Array) -> None:
     checkify.debug_check(
         jnp.all(ok), f"`{name}` must be {wanted}, got {{value}}.", value=offending
     )
+
+
+def _boolean(name: str, value: ArrayLike) -> Array:
+    array = jnp.asarray(value)
+    if array.dtype != jnp.bool_:
+        raise TypeError(
+            f"`{name}` must be boolean (True = counts), got {array.dtype}. "
+            "Turn a 0/1 mask into one with `mask != 0`."
+        )
+    return array
 
 
 def _floating(inputs: dict[str, ArrayLike]) -> dict[str, Array]:

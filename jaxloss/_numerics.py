@@ -74,6 +74,78 @@ def logsumexp(x: Array) -> Array:
     return jax.nn.logsumexp(x)
 
 
+def logsumexp_where(x: Array, where: Array) -> Array:
+    """log(sum(exp(x))) over what is kept; -inf, with derivative 0, when nothing is."""
+    some = jnp.any(where)
+    x = jnp.where(some, jnp.where(where, x, -jnp.inf), 0)
+    return jnp.where(some, logsumexp(x), -jnp.inf)
+
+
+@slopes(
+    lambda x, q: q * power(x, q - 1),
+    lambda x, q: times(power(x, q), jnp.log(x)),
+)
+def power(x: Array, q: Array) -> Array:
+    """x ** q for x from 0 on; a slope that is infinite, as at 0 for q < 1, is 0."""
+    return jnp.power(x, q)
+
+
+@slopes(lambda x: unit(x))
+def norm(x: Array) -> Array:
+    """Euclidean length of a vector, whose square may overflow; its slope at 0 is 0."""
+    scale = _scale(x)
+    return scale * jnp.sqrt(jnp.sum((x / scale) ** 2))
+
+
+def minkowski(x: Array, degree: Array) -> Array:
+    """The p-norm of a vector for a degree above 0; its slope at 0 is 0."""
+    scale = _scale(x)
+    share = jnp.sign(x) * x / scale
+    return scale * power(jnp.sum(power(share, degree)), 1 / degree)
+
+
+@slopes(lambda x: jnp.sign(x) * _share_of_largest(x))
+def largest(x: Array) -> Array:
+    """The largest magnitude in a vector; equals share its slope."""
+    return jnp.max(jnp.abs(x), initial=0)
+
+
+@jax.custom_jvp
+def unit(x: Array) -> Array:
+    """The vector of length 1 in the direction of x; 0, with derivative 0, for x = 0."""
+    x = x / _scale(x)
+    square = jnp.sum(x**2)
+    return x / jnp.sqrt(jnp.where(square > 0, square, 1))
+
+
+@unit.defjvp
+def _unit_jvp(primals, tangents):
+    (x,), (change,) = primals, tangents
+    direction, length = unit(x), norm(x)
+    across = change - direction * jnp.sum(direction * change)
+    some = length > 0
+    per_length = ratio(some.astype(x.dtype), jnp.where(some, length, 1))
+    return direction, across * per_length
+
+
+def cosine(a: Array, b: Array) -> Array:
+    """Cosine of the angle between two vectors, in [-1, 1]; 0 when one of them is 0."""
+    dot = jnp.sum(unit(a) * unit(b))
+    return dot + jax.lax.stop_gradient(jnp.clip(dot, -1, 1) - dot)
+
+
+def _share_of_largest(x: Array) -> Array:
+    at_top = (jnp.abs(x) == jnp.max(jnp.abs(x), initial=0)).astype(x.dtype)
+    return at_top / jnp.maximum(jnp.sum(at_top), 1)
+
+
+def _scale(x: Array) -> Array:
+    """Largest magnitude in x, finite and above 0, so that x may be divided by it."""
+    largest = jnp.max(jnp.abs(x), initial=0)
+    scale = jnp.where(largest > 0, largest, 1)
+    return jax.lax.stop_gradient(jnp.minimum(scale, jnp.finfo(x.dtype).max))
+
+
 def is_zero(option: float | Array) -> bool:
     """Whether an option is the number 0, so that its term need not be traced."""
     return isinstance(option, (int, float)) and option == 0

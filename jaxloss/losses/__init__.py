@@ -9,6 +9,15 @@ from jaxloss.losses.classification import (
     softmax_cross_entropy as softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501 (a name is a name)
 )
+from jaxloss.losses.contrastive import circle_loss as circle_loss, ntxent as ntxent
+from jaxloss.losses.embedding import (
+    cosine_embedding_loss as cosine_embedding_loss,
+    hinge_embedding_loss as hinge_embedding_loss,
+    margin_ranking_loss as margin_ranking_loss,
+    pairwise_distance as pairwise_distance,
+    triplet_margin_loss as triplet_margin_loss,
+    triplet_margin_with_distance_loss as triplet_margin_with_distance_loss,
+)
 from jaxloss.losses.hinge import hinge_loss as hinge_loss
 from jaxloss.losses.regression import (
     absolute_error as absolute_error,
