@@ -19,6 +19,7 @@ from jaxloss.losses.embedding import (
     triplet_margin_with_distance_loss as triplet_margin_with_distance_loss,
 )
 from jaxloss.losses.hinge import hinge_loss as hinge_loss
+from jaxloss.losses.ranking import ranking_softmax_loss as ranking_softmax_loss
 from jaxloss.losses.regression import (
     absolute_error as absolute_error,
     huber_loss as huber_loss,
@@ -26,3 +27,9 @@ from jaxloss.losses.regression import (
     squared_error as squared_error,
 )
 from jaxloss.losses.scores import margin as margin
+from jaxloss.losses.segmentation import (
+    binary_dice_loss as binary_dice_loss,
+    dice_loss as dice_loss,
+    multiclass_generalized_dice_loss as multiclass_generalized_dice_loss,
+    tversky_loss as tversky_loss,
+)

@@ -61,7 +61,7 @@ def ntxent(
         >>> from jaxloss import per_sample, reduction
         >>> batch = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
         >>> labels = jnp.array([0, 0, 1, 1])
-        >>> same = labels[:, None] == labels
+        >>> same = labels[:, None] == labels[None]
         >>> positive = same & ~jnp.eye(4, dtype=bool)
         >>> kernel = per_sample(ntxent, in_axes=(0, None, 0, 0), temperature=1.0)
         >>> losses = kernel(batch, batch, positive, ~same)
@@ -134,7 +134,7 @@ def circle_loss(
         >>> from jaxloss import per_sample
         >>> batch = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.6, 0.8]])
         >>> labels = jnp.array([0, 0, 1, 1])
-        >>> same = labels[:, None] == labels
+        >>> same = labels[:, None] == labels[None]
         >>> positive = same & ~jnp.eye(4, dtype=bool)
         >>> kernel = per_sample(circle_loss, in_axes=(0, None, 0, 0), gamma=10.0)
         >>> kernel(batch, batch, positive, ~same).round(4)
