@@ -140,10 +140,10 @@ def _share_of_largest(x: Array) -> Array:
 
 
 def _scale(x: Array) -> Array:
-    """Largest magnitude in x, finite and above 0, so that x may be divided by it."""
+    """Largest magnitude in x, above 0 and with a reciprocal that does not vanish."""
     largest = jnp.max(jnp.abs(x), initial=0)
     scale = jnp.where(largest > 0, largest, 1)
-    return jax.lax.stop_gradient(jnp.minimum(scale, jnp.finfo(x.dtype).max))
+    return jax.lax.stop_gradient(jnp.minimum(scale, jnp.finfo(x.dtype).max / 8))
 
 
 def is_zero(option: float | Array) -> bool:

@@ -394,12 +394,16 @@ def _attract_or_repel(distance: Array, target: Array, margin: Array) -> Array:
 
 
 @_numerics.slopes(
-    lambda a, b, y, m: jnp.where(y * (a - b) < m, -y, 0),
-    lambda a, b, y, m: jnp.where(y * (a - b) < m, y, 0),
-    lambda a, b, y, m: jnp.where(y * (a - b) < m, b - a, 0),
-    lambda a, b, y, m: (y * (a - b) < m).astype(a.dtype),
+    lambda a, b, y, m: jnp.where(_is_short(a, b, y, m), -y, 0),
+    lambda a, b, y, m: jnp.where(_is_short(a, b, y, m), y, 0),
+    lambda a, b, y, m: jnp.where(_is_short(a, b, y, m), b - a, 0),
+    lambda a, b, y, m: _is_short(a, b, y, m).astype(a.dtype),
 )
 def _lead_missing(first: Array, second: Array, target: Array, margin: Array) -> Array:
     side = jnp.where(jnp.abs(target) == 1, target, jnp.nan)
     short = margin - side * (first - second)
     return 0.5 * (short + jnp.abs(short))
+
+
+def _is_short(first: Array, second: Array, target: Array, margin: Array) -> Array:
+    return (jnp.abs(target) == 1) & (target * (first - second) < margin)

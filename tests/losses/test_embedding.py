@@ -20,7 +20,7 @@ def test_cosine_embedding_loss_by_hand():
     assert losses.cosine_embedding_loss(a, b, -1, margin=0.7) == 0
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e38])
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e37])
 def test_the_length_of_an_embedding_does_not_count(scale):
     a, b = jnp.array([1.0, 0.0]), jnp.array([3.0, 4.0])
     loss = losses.cosine_embedding_loss(scale * a, scale / 4 * b, 1)
