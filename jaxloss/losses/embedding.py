@@ -387,10 +387,9 @@ def _length(x: Array, degree: float | Array) -> Array:
     lambda d, y, m: ((y == -1) & (d < m)).astype(d.dtype),
 )
 def _attract_or_repel(distance: Array, target: Array, margin: Array) -> Array:
-    side = jnp.where(jnp.abs(target) == 1, target, jnp.nan)
-    short = margin - distance
+    short = 0.5 * (margin - distance) * (1 - target)
     apart = 0.5 * (short + jnp.abs(short))
-    return 0.5 * (distance * (1 + side) + apart * (1 - side))
+    return apart + 0.5 * distance * (1 + target) + _nan_off_side(target)
 
 
 @_numerics.slopes(
@@ -400,10 +399,14 @@ def _attract_or_repel(distance: Array, target: Array, margin: Array) -> Array:
     lambda a, b, y, m: _is_short(a, b, y, m).astype(a.dtype),
 )
 def _lead_missing(first: Array, second: Array, target: Array, margin: Array) -> Array:
-    side = jnp.where(jnp.abs(target) == 1, target, jnp.nan)
-    short = margin - side * (first - second)
-    return 0.5 * (short + jnp.abs(short))
+    short = margin - target * (first - second)
+    return 0.5 * (short + jnp.abs(short)) + _nan_off_side(target)
 
 
 def _is_short(first: Array, second: Array, target: Array, margin: Array) -> Array:
     return (jnp.abs(target) == 1) & (target * (first - second) < margin)
+
+
+def _nan_off_side(target: Array) -> Array:
+    """0 for -1 and 1, nan for all else; a select would materialise its constants."""
+    return jnp.sqrt(-jnp.abs(target * target - 1))

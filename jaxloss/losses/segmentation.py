@@ -386,12 +386,17 @@ def _index_loss(
     beta: float | Array,
 ) -> Array:
     """One minus the Tversky index of each class, as a ratio: nothing cancels."""
+    option = functools.partial(_inputs.option, shape=(), like=overlap)
     shared, claimed, missed = overlap
-    errors = alpha * claimed + beta * missed
-    whole = shared + errors + (smooth if smooth_dr is None else smooth_dr)
-    if smooth_dr is not None:
+    errors = option("alpha", alpha) * claimed + option("beta", beta) * missed
+    added = option("smooth", smooth)
+    if smooth_dr is None:
+        whole = shared + errors + added
+    else:
+        below = option("smooth_dr", smooth_dr)
+        whole = shared + errors + below
         nothing = shared + claimed + missed == 0
-        errors = errors + jnp.where(nothing, 0, smooth_dr - smooth)
+        errors = errors + jnp.where(nothing, 0, below - added)
     empty = whole == 0
     return jnp.where(empty, 0, errors / jnp.where(empty, 1, whole))
 
