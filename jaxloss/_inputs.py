@@ -77,7 +77,7 @@ def related(
             if lengths.setdefault(axis, size) != size:
                 raise ValueError(
                     f"`{name}` must have shape {wanted} with {lengths[axis]} {axis}, "
-                    f"as before it, got {array.shape}."
+                    f"got {array.shape}."
                 )
     return tuple(arrays.values())
 

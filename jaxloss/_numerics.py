@@ -106,7 +106,12 @@ def _unit_jvp(primals, tangents):
     return direction, (change - direction * stretch) * inverse
 
 
-@slopes(lambda x: unit(x, jnp.zeros((), x.dtype)))
+def direction(x: Array) -> Array:
+    """x over its norm; 0, with derivative 0, for 0."""
+    return unit(x, jnp.zeros((), x.dtype))
+
+
+@slopes(direction)
 def norm(x: Array) -> Array:
     """The Euclidean norm of numbers of any size; its derivative at 0 is 0."""
     largest, _, length = _scaled(x)
@@ -114,19 +119,22 @@ def norm(x: Array) -> Array:
 
 
 def _scaled(x: Array) -> tuple[Array, Array, Array]:
-    """About the largest size in x, or 1 when all is 0; x over it; and its norm."""
-    largest = jnp.max(jnp.abs(x), initial=0)
-    # The compiler divides by way of the reciprocal, which must not be subnormal.
-    largest = jnp.minimum(largest, jnp.finfo(x.dtype).max / 8)
-    largest = jnp.where(largest == 0, 1, largest)
-    scaled = x / largest
-    return largest, scaled, jnp.sqrt(jnp.sum(scaled**2))
+    """The scale of x, x over it, and the norm of that."""
+    scale = _scale(x)
+    return scale, x / scale, jnp.sqrt(jnp.sum((x / scale) ** 2))
 
 
 @slopes(jax.nn.softmax)
 def logsumexp(x: Array) -> Array:
     """log(sum(exp(x)))."""
     return jax.nn.logsumexp(x)
+
+
+def logsumexp_where(x: Array, where: Array) -> Array:
+    """log(sum(exp(x))) over what is kept; -inf, with derivative 0, when nothing is."""
+    some = jnp.any(where)
+    x = jnp.where(some, jnp.where(where, x, -jnp.inf), 0)
+    return jnp.where(some, logsumexp(x), -jnp.inf)
 
 
 @slopes(
@@ -213,6 +221,37 @@ def hidden_one(like: Array) -> Array:
     is written to memory in the shape of the batch. Slopes build theirs from this one.
     """
     return jax.lax.optimization_barrier(jnp.ones((), like.dtype))
+
+
+def minkowski(x: Array, degree: Array) -> Array:
+    """The p-norm of a vector for a degree above 0; its slope at 0 is 0."""
+    scale = _scale(x)
+    share = jnp.sign(x) * x / scale
+    return scale * power(jnp.sum(power(share, degree)), 1 / degree)
+
+
+@slopes(lambda x: jnp.sign(x) * _share_of_largest(x))
+def largest(x: Array) -> Array:
+    """The largest magnitude in a vector; equals share its slope."""
+    return jnp.max(jnp.abs(x), initial=0)
+
+
+def cosine(a: Array, b: Array) -> Array:
+    """Cosine of the angle between two vectors, in [-1, 1]; 0 when one of them is 0."""
+    dot = jnp.sum(direction(a) * direction(b))
+    return dot + jax.lax.stop_gradient(jnp.clip(dot, -1, 1) - dot)
+
+
+def _share_of_largest(x: Array) -> Array:
+    at_top = (jnp.abs(x) == jnp.max(jnp.abs(x), initial=0)).astype(x.dtype)
+    return at_top / jnp.maximum(jnp.sum(at_top), 1)
+
+
+def _scale(x: Array) -> Array:
+    """Largest magnitude in x, above 0 and with a reciprocal that is not subnormal."""
+    largest = jnp.max(jnp.abs(x), initial=0)
+    scale = jnp.where(largest > 0, largest, 1)
+    return jax.lax.stop_gradient(jnp.minimum(scale, jnp.finfo(x.dtype).max / 8))
 
 
 def is_zero(option: float | Array) -> bool:

@@ -24,6 +24,7 @@ def rows(*, where=lambda row: True):
 every_loss = rows()
 elementwise_losses = rows(where=lambda row: row.elementwise)
 separable_losses = rows(where=lambda row: row.elementwise and row.separable)
+masked_losses = rows(where=lambda row: row.masked)
 labelled_losses = rows(where=lambda row: row.classes is not None)
 
 
@@ -47,6 +48,10 @@ def single(data, dtype: type = np.float32):
 
 def with_argument(data, position, value):
     return (*data[:position], value, *data[position + 1 :])
+
+
+def mask_shape(row: Row, data) -> tuple[int, ...]:
+    return data[0].shape[:-1] if row.channels else data[0].shape
 
 
 def test_every_public_loss_has_a_row():
@@ -322,10 +327,11 @@ def test_label_dtypes_agree(name, row):
             assert row.loss(logits, jnp.asarray(label, dtype), *rest) == want
 
 
-@elementwise_losses
+@masked_losses
 def test_nothing_behind_the_mask_reaches_value_or_gradient(name, row):
     data = single(tuple(x[0] for x in batch_of(name, row, 1)))
-    where = jnp.asarray(rng_for(name).random(data[0].shape) < 0.5)
+    where = jnp.asarray(rng_for(name).random(mask_shape(row, data)) < 0.5)
+    kept = where[..., None] if row.channels else where
 
     @jax.jit
     def results(*data):
@@ -340,33 +346,35 @@ def test_nothing_behind_the_mask_reaches_value_or_gradient(name, row):
 
     clean = results(*data)
     for poison in (np.nan, np.inf, -np.inf, 3e38):
-        spoilt = (jnp.where(where, x, poison) for x in data)
+        spoilt = (jnp.where(jnp.broadcast_to(kept, x.shape), x, poison) for x in data)
         for got, want in zip(results(*spoilt), clean, strict=True):
             np.testing.assert_array_equal(got, want)
     assert (clean[1][~where] == 0).all()
-    kept = row.loss(*(x[where] for x in data))
-    np.testing.assert_allclose(clean[0], kept, rtol=1e-5)
+    alone = row.loss(*(x[where] for x in data))
+    np.testing.assert_allclose(clean[0], alone, rtol=1e-5)
 
 
-@elementwise_losses
+@masked_losses
 def test_padding_changes_nothing(name, row):
     data = single(tuple(x[0] for x in batch_of(name, row, 1)))
-    edge = ((0, 2), (0, 3))
-    where = jnp.pad(jnp.ones(data[0].shape, bool), edge)
+    shape = mask_shape(row, data)
+    edge = tuple((0, 2 + axis) for axis in range(len(shape)))
+    where = jnp.pad(jnp.ones(shape, bool), edge)
+    edge += ((0, 0),) * row.channels
     padded = (jnp.pad(x, edge, constant_values=7) for x in data)
     np.testing.assert_allclose(row.loss(*padded, where), row.loss(*data), rtol=1e-5)
 
 
-@elementwise_losses
+@masked_losses
 def test_a_mean_over_nothing_is_zero(name, row):
     data = single(tuple(x[0] for x in batch_of(name, row, 1)))
-    nowhere = jnp.zeros(data[0].shape, bool)
+    nowhere = jnp.zeros(mask_shape(row, data), bool)
     value, gradient = jax.value_and_grad(row.loss)(
         data[0] * jnp.nan, *data[1:], nowhere
     )
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
-    assert row.loss(*(jnp.zeros((0, 3)) for _ in data)) == 0
+    assert row.loss(*(x[:0] for x in data)) == 0
 
 
 @elementwise_losses
@@ -405,11 +413,17 @@ def test_a_column_against_a_row_is_refused(name, row):
             shapes = with_argument((one,) * len(data), position, other)
             with pytest.raises(ValueError, match="Nothing is broadcast"):
                 row.loss(*(jnp.full(shape, 0.5) for shape in shapes))
-    halves = tuple(jnp.full(4, 0.5) for _ in data)
-    with pytest.raises(ValueError, match="`where` must have the shape"):
-        row.loss(*halves, jnp.ones((4, 1), bool))
+
+
+@masked_losses
+def test_a_mask_of_another_shape_or_dtype_is_refused(name, row):
+    data = single(tuple(x[0] for x in batch_of(name, row, 1)))
+    shape = mask_shape(row, data)
+    for wrong in ((*shape, 1), shape[1:]):
+        with pytest.raises(ValueError, match="`where` must have"):
+            row.loss(*data, jnp.ones(wrong, bool))
     with pytest.raises(TypeError, match="`where` must be boolean"):
-        row.loss(*halves, jnp.ones(4))
+        row.loss(*data, jnp.ones(shape))
 
 
 @every_loss

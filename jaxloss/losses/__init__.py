@@ -21,11 +21,23 @@ from jaxloss.losses.classification import (
     softmax_cross_entropy as softmax_cross_entropy,
     softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,  # noqa: E501 (a name is a name)
 )
+from jaxloss.losses.contrastive import (
+    circle_loss as circle_loss,
+    ntxent as ntxent,
+)
 from jaxloss.losses.divergence import (
     convex_kl_divergence as convex_kl_divergence,
     generalized_kl_divergence as generalized_kl_divergence,
     kl_divergence as kl_divergence,
     kl_divergence_with_log_targets as kl_divergence_with_log_targets,
+)
+from jaxloss.losses.embedding import (
+    cosine_embedding_loss as cosine_embedding_loss,
+    hinge_embedding_loss as hinge_embedding_loss,
+    margin_ranking_loss as margin_ranking_loss,
+    pairwise_distance as pairwise_distance,
+    triplet_margin_loss as triplet_margin_loss,
+    triplet_margin_with_distance_loss as triplet_margin_with_distance_loss,
 )
 from jaxloss.losses.fenchel_young import (
     make_fenchel_young_loss as make_fenchel_young_loss,
@@ -58,6 +70,9 @@ from jaxloss.losses.multilabel import (
     multilabel_margin_loss as multilabel_margin_loss,
     multilabel_margin_loss_with_integer_labels as multilabel_margin_loss_with_integer_labels,  # noqa: E501 (a name is a name)
 )
+from jaxloss.losses.ranking import (
+    ranking_softmax_loss as ranking_softmax_loss,
+)
 from jaxloss.losses.regression import (
     absolute_error as absolute_error,
     huber_loss as huber_loss,
@@ -83,6 +98,12 @@ from jaxloss.losses.sampled import (
 )
 from jaxloss.losses.scores import (
     margin as margin,
+)
+from jaxloss.losses.segmentation import (
+    binary_dice_loss as binary_dice_loss,
+    dice_loss as dice_loss,
+    multiclass_generalized_dice_loss as multiclass_generalized_dice_loss,
+    tversky_loss as tversky_loss,
 )
 from jaxloss.losses.sequence import (
     ctc_loss as ctc_loss,

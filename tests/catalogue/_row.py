@@ -21,6 +21,8 @@ class Row(NamedTuple):
         elementwise: takes any shape, and a mask as one more argument.
         separable: an elementwise loss is the mean of the losses of single elements;
             False when the elements are judged together.
+        masked: takes a mask of positions as one more argument; elementwise losses do.
+        channels: the last axis of the data is no axis of positions, nor of the mask.
         classes: number of classes when the second argument is an integer label.
         bounded: values are never below 0.
         extremes: examples that must not give a nan gradient.
@@ -32,6 +34,8 @@ class Row(NamedTuple):
     differentiable: tuple[int, ...] = (0, 1)
     elementwise: bool = False
     separable: bool = True
+    masked: bool = False
+    channels: bool = False
     classes: int | None = None
     bounded: bool = True
     extremes: tuple[Example, ...] = ()
@@ -71,7 +75,7 @@ def far(second) -> tuple[Example, ...]:
     return tuple((grid, np.full(5, value)) for value in second)
 
 
-elementwise = partial(Row, elementwise=True)
+elementwise = partial(Row, elementwise=True, masked=True)
 
 FAR_LOGITS = tuple(
     (np.pad(np.array(z, float), (0, 4), constant_values=rest), np.array(0))
