@@ -137,10 +137,15 @@ def logsumexp_where(x: Array, where: Array) -> Array:
     return jnp.where(some, logsumexp(x), -jnp.inf)
 
 
-@slopes(
-    lambda x, q: q * power(x, q - 1),
-    lambda x, q: times(power(x, q), jnp.log(x)),
-)
+def _power_slope(x: Array, q: Array) -> Array:
+    return q * power(x, q - 1)
+
+
+def _power_exponent_slope(x: Array, q: Array) -> Array:
+    return times(power(x, q), jnp.log(x))
+
+
+@slopes(_power_slope, _power_exponent_slope)
 def power(x: Array, q: Array) -> Array:
     """x ** q for x from 0 on; a slope that is infinite, as at 0 for q < 1, is 0."""
     return jnp.power(x, q)

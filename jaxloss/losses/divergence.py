@@ -159,10 +159,12 @@ def _relative_entropy(log_prediction: Array, target: Array) -> Array:
     return _numerics.times(target, _log(target) - log_prediction)
 
 
-@_numerics.slopes(
-    lambda log_p, s: -jnp.exp(s),
-    lambda log_p, s: _relative_entropy_of_log(log_p, s) + jnp.exp(s),
-)
+def _log_target_slope(log_prediction: Array, log_target: Array) -> Array:
+    entropy = _relative_entropy_of_log(log_prediction, log_target)
+    return entropy + jnp.exp(log_target)
+
+
+@_numerics.slopes(lambda log_p, s: -jnp.exp(s), _log_target_slope)
 def _relative_entropy_of_log(log_prediction: Array, log_target: Array) -> Array:
     return _numerics.times(jnp.exp(log_target), log_target - log_prediction)
 

@@ -263,14 +263,24 @@ def _sigmoid_focal_target_slope(z, y, no, yes, gamma):
     return _numerics.power(wrong, gamma) * ((yes - no) * surprise + balance * steeper)
 
 
+def _sigmoid_focal_no_slope(z, y, no, yes, gamma) -> Array:
+    return (1 - y) * _sigmoid_focal(z, y, 1.0, 1.0, gamma)
+
+
+def _sigmoid_focal_yes_slope(z, y, no, yes, gamma) -> Array:
+    return y * _sigmoid_focal(z, y, 1.0, 1.0, gamma)
+
+
+def _sigmoid_focal_gamma_slope(z, y, no, yes, gamma) -> Array:
+    return _numerics.times(_sigmoid_focal(z, y, no, yes, gamma), jnp.log(_wrong(z, y)))
+
+
 @_numerics.slopes(
     _sigmoid_focal_slope,
     _sigmoid_focal_target_slope,
-    lambda z, y, no, yes, gamma: (1 - y) * _sigmoid_focal(z, y, 1.0, 1.0, gamma),
-    lambda z, y, no, yes, gamma: y * _sigmoid_focal(z, y, 1.0, 1.0, gamma),
-    lambda z, y, no, yes, gamma: _numerics.times(
-        _sigmoid_focal(z, y, no, yes, gamma), jnp.log(_wrong(z, y))
-    ),
+    _sigmoid_focal_no_slope,
+    _sigmoid_focal_yes_slope,
+    _sigmoid_focal_gamma_slope,
 )
 def _sigmoid_focal(
     logits: Array, target: Array, no: Array, yes: Array, gamma: Array
@@ -290,16 +300,17 @@ def _wrong(logits: Array, target: Array) -> Array:
     return wrong_share + (1 - 2 * wrong_share) * unlikely
 
 
-@_numerics.slopes(
-    lambda u, gamma: (
-        _numerics.power(jax.nn.sigmoid(u), gamma)
-        * (
-            gamma * _numerics.times(jax.nn.sigmoid(-u), _numerics.softplus(u))
-            + jax.nn.sigmoid(u)
-        )
-    ),
-    lambda u, gamma: _numerics.times(_focal_of_odds(u, gamma), jax.nn.log_sigmoid(u)),
-)
+def _focal_of_odds_slope(u: Array, gamma: Array) -> Array:
+    wrong = jax.nn.sigmoid(u)
+    steeper = gamma * _numerics.times(jax.nn.sigmoid(-u), _numerics.softplus(u))
+    return _numerics.power(wrong, gamma) * (steeper + wrong)
+
+
+def _focal_of_odds_gamma_slope(u: Array, gamma: Array) -> Array:
+    return _numerics.times(_focal_of_odds(u, gamma), jax.nn.log_sigmoid(u))
+
+
+@_numerics.slopes(_focal_of_odds_slope, _focal_of_odds_gamma_slope)
 def _focal_of_odds(log_odds: Array, gamma: Array) -> Array:
     wrong = jax.nn.sigmoid(log_odds)
     return _numerics.power(wrong, gamma) * _numerics.softplus(log_odds)

@@ -155,16 +155,22 @@ def mean_pairwise_squared_error(
     return _pairwise(prediction, target, kept)
 
 
+def _relative_target_slope(p: Array, t: Array, epsilon: Array) -> Array:
+    size = _size(t, epsilon)
+    growth = jnp.where(jnp.abs(t) > epsilon, jnp.sign(t), 0)
+    shrink = growth * _numerics.ratio(_relative_distance(p, t, epsilon), size)
+    return _numerics.ratio(jnp.sign(t - p), size) - shrink
+
+
+def _relative_epsilon_slope(p: Array, t: Array, epsilon: Array) -> Array:
+    slope = -_relative_distance(p, t, epsilon) / epsilon
+    return jnp.where(jnp.abs(t) < epsilon, slope, 0)
+
+
 @_numerics.slopes(
     lambda p, t, epsilon: _numerics.ratio(jnp.sign(p - t), _size(t, epsilon)),
-    lambda p, t, epsilon: (
-        _numerics.ratio(jnp.sign(t - p), _size(t, epsilon))
-        - jnp.where(jnp.abs(t) > epsilon, jnp.sign(t), 0)
-        * _numerics.ratio(_relative_distance(p, t, epsilon), _size(t, epsilon))
-    ),
-    lambda p, t, epsilon: jnp.where(
-        jnp.abs(t) < epsilon, -_relative_distance(p, t, epsilon) / epsilon, 0
-    ),
+    _relative_target_slope,
+    _relative_epsilon_slope,
 )
 def _relative_distance(prediction: Array, target: Array, epsilon: Array) -> Array:
     return jnp.abs(prediction - target) / _size(target, epsilon)

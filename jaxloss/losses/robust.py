@@ -106,10 +106,15 @@ def _tempered_q_slope(surprise: Array, q: Array) -> Array:
     return jnp.where(x < 1e-2, series, exact)
 
 
-@_numerics.slopes(
-    lambda u, q: -q * _tempered_chance(u, q),
-    lambda u, q: -_numerics.times(_tempered_chance(u, q), u),
-)
+def _tempered_chance_slope(surprise: Array, q: Array) -> Array:
+    return -q * _tempered_chance(surprise, q)
+
+
+def _tempered_chance_q_slope(surprise: Array, q: Array) -> Array:
+    return -_numerics.times(_tempered_chance(surprise, q), surprise)
+
+
+@_numerics.slopes(_tempered_chance_slope, _tempered_chance_q_slope)
 def _tempered_chance(surprise: Array, q: Array) -> Array:
     return jnp.exp(-_numerics.times(q, surprise))
 

@@ -141,7 +141,8 @@ def ctc_loss_with_forward_probs(
     if len(frames):
         blank = blank.at[-1].set(_log_sum(blank[-1], label[-1]))
     loss = jnp.where(valid, _surprise(*sequence), jnp.nan)
-    return loss, *(jnp.where(valid, x, jnp.nan) for x in (blank, label[:, 1:]))
+    blank = jnp.where(valid, blank, jnp.nan)
+    return loss, blank, jnp.where(valid, label[:, 1:], jnp.nan)
 
 
 class _Sequence(NamedTuple):
@@ -215,10 +216,11 @@ def _surprise_of(
 
 @_surprise_of.defjvp
 def _surprise_of_jvp(blank_id, primals, tangents):
-    lattice = _lattice(*primals, blank_id)
+    logits, labels, frames, length = primals
+    lattice = _lattice(logits, labels, frames, length, blank_id)
     fronts, last = _forward(lattice)
     loss = _cost(lattice, last)
-    slope = _softmax_minus_shares(*primals[:2], blank_id, lattice, fronts, last)
+    slope = _softmax_minus_shares(logits, labels, blank_id, lattice, fronts, last)
     return loss, jnp.sum(slope * tangents[0])
 
 

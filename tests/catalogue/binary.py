@@ -19,7 +19,7 @@ from tests.catalogue._row import (
 WEIGHTS = np.linspace(0.5, 2.0, 7)
 
 
-def binary_reference(logits, target, s=0.0, q=1.0, w=1.0):
+def binary_reference(logits, target, s=0.0, q=1.0, w: float | np.ndarray = 1.0):
     y = (1 - s) * target + s / 2
     p = scipy.special.expit(logits)
     yes, no = scipy.special.xlogy(y, p), scipy.special.xlogy(1 - y, 1 - p)

@@ -42,7 +42,7 @@ def stirling_poisson(log_rate, count):
 
 
 def gaussian_reference(mean, number, variance):
-    log_density = scipy.stats.norm(mean, np.sqrt(variance)).logpdf(number)
+    log_density = scipy.stats.norm.logpdf(number, mean, np.sqrt(variance))
     return -np.mean(log_density)
 
 

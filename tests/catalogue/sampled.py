@@ -29,12 +29,12 @@ def corrected(x, label, weights, biases, sampled, true, others, hits):
 
 
 def softmax_reference(*example, hits=True):
-    true, others = corrected(*example, hits)
+    true, others = corrected(*example, hits=hits)
     return scipy.special.logsumexp([true, *others]) - true
 
 
 def nce_reference(*example, hits=False):
-    true, others = corrected(*example, hits)
+    true, others = corrected(*example, hits=hits)
     return np.log1p(np.exp(-true)) + np.sum(np.log1p(np.exp(others)))
 
 

@@ -1,6 +1,7 @@
 """Rows of `jaxloss.losses.segmentation`."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import scipy.special
@@ -34,7 +35,9 @@ def dice(p, t, s=1.0, dr=None, alpha=0.5, beta=0.5, squared=False):
     return 1 - (shared + s) / (whole + (s if dr is None else dr))
 
 
-def dice_reference(z, t, w=1.0, first=0, activate=scipy.special.softmax, **options):
+def dice_reference(
+    z, t, w: Any = 1.0, first=0, activate=scipy.special.softmax, **options
+):
     p = activate(z, axis=-1) if activate is scipy.special.softmax else activate(z)
     classes = z.shape[-1]
     by_class = dice(p.reshape(-1, classes), t.reshape(-1, classes), **options)

@@ -332,7 +332,9 @@ def test_ctc_needs_less_memory_than_optax():
 
     def needed(loss):
         compiled = jax.jit(jax.grad(lambda z: loss(z).sum())).lower(logits).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        memory = compiled.memory_analysis()
+        assert memory is not None
+        return memory.temp_size_in_bytes
 
     ours = needed(lambda z: per_sample(ctc_loss)(z, labels, *lengths))
     peers = needed(lambda z: optax.ctc_loss(z, none[0], labels, none[1]))
