@@ -74,9 +74,10 @@ def test_value_is_that_of_the_definition(name, row):
 
 @every_loss
 def test_float32_is_near_float64(name, row):
+    loss = jax.jit(row.loss)
     for example in zip(*batch_of(name, row, 5), strict=True):
         example = single(example)
-        value = row.loss(*example)
+        value = loss(*example)
         assert value.shape == () and value.dtype == jnp.float32
         wide = row.reference(
             *(
@@ -121,17 +122,18 @@ def test_batch_is_the_loop_with_and_without_jit(name, row):
     batch = per_sample(row.loss)(*data)
     assert batch.shape == (6,) and batch.dtype == jnp.float32
     np.testing.assert_allclose(batch, loop, rtol=2e-6, atol=1e-6)
-    np.testing.assert_allclose(jax.vmap(row.loss)(*data), loop, rtol=2e-6, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(loss)(*data), loop, rtol=2e-6, atol=1e-6)
 
 
 @every_loss
 @pytest.mark.parametrize("size", [0, 1])
 def test_empty_batch_and_batch_of_one(name, row, size):
+    loss = jax.jit(row.loss)
     data = single(tuple(x[:size] for x in batch_of(name, row, 1)))
     batch = per_sample(row.loss)(*data)
     assert batch.shape == (size,)
     for got, example in zip(batch, zip(*data, strict=True), strict=True):
-        np.testing.assert_allclose(got, row.loss(*example), rtol=2e-6, atol=1e-6)
+        np.testing.assert_allclose(got, loss(*example), rtol=2e-6, atol=1e-6)
     gradient = jax.grad(lambda p: per_sample(row.loss)(p, *data[1:]).sum())(data[0])
     assert gradient.shape == data[0].shape
 
@@ -350,7 +352,7 @@ def test_nothing_behind_the_mask_reaches_value_or_gradient(name, row):
         for got, want in zip(results(*spoilt), clean, strict=True):
             np.testing.assert_array_equal(got, want)
     assert (clean[1][~where] == 0).all()
-    alone = row.loss(*(x[where] for x in data))
+    alone = jax.jit(row.loss)(*(x[where] for x in data))
     np.testing.assert_allclose(clean[0], alone, rtol=1e-5)
 
 
@@ -362,16 +364,16 @@ def test_padding_changes_nothing(name, row):
     where = jnp.pad(jnp.ones(shape, bool), edge)
     edge += ((0, 0),) * row.channels
     padded = (jnp.pad(x, edge, constant_values=7) for x in data)
-    np.testing.assert_allclose(row.loss(*padded, where), row.loss(*data), rtol=1e-5)
+    loss = jax.jit(row.loss)
+    np.testing.assert_allclose(loss(*padded, where), loss(*data), rtol=1e-5)
 
 
 @masked_losses
 def test_a_mean_over_nothing_is_zero(name, row):
     data = single(tuple(x[0] for x in batch_of(name, row, 1)))
     nowhere = jnp.zeros(mask_shape(row, data), bool)
-    value, gradient = jax.value_and_grad(row.loss)(
-        data[0] * jnp.nan, *data[1:], nowhere
-    )
+    results = jax.jit(jax.value_and_grad(row.loss))
+    value, gradient = results(data[0] * jnp.nan, *data[1:], nowhere)
     assert value == 0
     np.testing.assert_array_equal(gradient, 0)
     assert row.loss(*(x[:0] for x in data)) == 0
@@ -380,8 +382,9 @@ def test_a_mean_over_nothing_is_zero(name, row):
 @elementwise_losses
 def test_any_shape_is_an_example(name, row):
     data = single(tuple(x[0] for x in batch_of(name, row, 1)))
-    flat = row.loss(*(x.ravel() for x in data))
-    np.testing.assert_allclose(row.loss(*data), flat, rtol=1e-5)
+    loss = jax.jit(row.loss)
+    flat = loss(*(x.ravel() for x in data))
+    np.testing.assert_allclose(loss(*data), flat, rtol=1e-5)
     assert row.loss(*(x[0, 0] for x in data)).shape == ()
 
 
@@ -390,7 +393,8 @@ def test_the_loss_is_the_mean_of_the_losses_of_the_elements(name, row):
     data = single(tuple(x[0] for x in batch_of(name, row, 1)))
     elements = per_sample(row.loss, batch_ndim=data[0].ndim)(*data)
     assert elements.shape == data[0].shape
-    np.testing.assert_allclose(row.loss(*data), elements.mean(), rtol=1e-5)
+    loss = jax.jit(row.loss)
+    np.testing.assert_allclose(loss(*data), elements.mean(), rtol=1e-5)
 
 
 # Bad input.
