@@ -72,7 +72,7 @@ def test_a_cluster_that_is_impossible_leaves_the_others_alone():
 def test_parameters_that_do_not_fit_are_refused_in_words():
     (first, weights), second = TAILS
     for head, tails, bias, words in [
-        (HEAD[:5], TAILS, None, "`head` must have shape .*features = 6"),
+        (HEAD[:5], TAILS, None, "`head` must have shape .*6 features"),
         (HEAD[0], TAILS, None, "`head` must have shape"),
         (HEAD, ((first[:5], weights), second), None, r"`tails\[0\]\[0\]` must have"),
         (HEAD, ((first[:, :2], weights), second), None, r"narrow_0 = 2.*got \(3, 3\)"),
