@@ -1,1 +1,0 @@
-"""Only what the peers warn about when they are imported is let through."""
