@@ -25,7 +25,7 @@ def everything(name, value):
 
 
 def named_for_a_loss(name, value):
-    return re.search(r"loss|cross_entropy|^kl_div$", name) is not None
+    return re.search(r"loss|cross_?entropy|^kl_div$", name) is not None
 
 
 def torch_class(name, value):
@@ -75,6 +75,7 @@ PEERS = [
         KERAS_MACHINERY,
         {},
     ),
+    ("keras.ops", public(keras.ops, named_for_a_loss), test_keras.OPS, {}, {}),
     (
         "tf.nn",
         {name for name in dir(tf.nn) if named_for_a_loss(name, None)},
@@ -116,10 +117,11 @@ def test_every_public_loss_has_a_row_or_a_reason(
         (public(optax.losses, everything), test_optax.ROWS),
         (set(dir(torch.nn.functional)) | set(dir(torch.nn)), test_torch.ROWS),
         (set(dir(keras.losses)), test_keras.ROWS),
+        (set(dir(keras.ops)), test_keras.OPS),
         (set(dir(tf.nn)), test_tensorflow.NN),
         (set(dir(tf.compat.v1.losses)), test_tensorflow.V1),
     ],
-    ids=["optax", "torch", "keras", "tf.nn", "tf.compat.v1"],
+    ids=["optax", "torch", "keras", "keras.ops", "tf.nn", "tf.compat.v1"],
 )
 def test_every_row_has_a_public_name_and_is_there_once(names, rows):
     assert {row.covers for row in rows} <= names

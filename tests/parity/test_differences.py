@@ -1,5 +1,6 @@
 """Where a peer is wrong, or right by another convention: the value that ours has."""
 
+import functools
 import math
 
 import jax
@@ -94,7 +95,8 @@ def test_ctc_mean_of_torch_divides_by_the_labels_first():
             reduction="mean",
         ).item(),
         reduction.batch_mean(
-            per_sample(losses.ctc_loss)(logits, tokens, frames, length) / length
+            per_sample(losses.ctc_loss)(logits, tokens, frames, length)
+            / length.astype(np.float32)
         ),
     )
 
@@ -113,21 +115,19 @@ def test_soft_margin_of_torch_overflows_at_a_score_of_minus_100():
     assert np.isnan(gradient).all()
 
 
-def test_variance_below_the_floor_moves_nothing_and_in_torch_far():
-    """The price is log(floor) / 2 + 1 / (2 floor) there, whatever the variance."""
+def test_a_collapsed_variance_is_pushed_up_as_in_torch():
+    """The value and the slope of the floor 1e-6: (1 - 1e6) / 2e-6 for an error of 1."""
     variance = single(1e-9)
-    price = math.log(1e-6) / 2 + 1 / 2e-6
-    value, gradient = of_jax(
-        lambda v: losses.gaussian_nll_loss(jnp.ones(1), jnp.zeros(1), v), (variance,)
-    )
-    near(value, price)
-    assert gradient == 0
-    value, gradient = of_torch(
-        lambda v: functional.gaussian_nll_loss(torch.ones(1), torch.zeros(1), v),
-        (variance,),
-    )
-    near(value, price)
-    near(gradient, [-5e11])
+    price, slope = math.log(1e-6) / 2 + 1 / 2e-6, (1 - 1e6) / 2e-6
+    for of_side, loss, xp in (
+        (of_jax, losses.gaussian_nll_loss, jnp),
+        (of_torch, functional.gaussian_nll_loss, torch),
+    ):
+        value, gradient = of_side(
+            functools.partial(loss, xp.ones(1), xp.zeros(1)), (variance,)
+        )
+        near(value, price)
+        near(gradient, [slope])
 
 
 def test_floor_under_logarithms_moves_nothing_and_in_torch_far():

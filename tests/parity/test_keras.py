@@ -331,6 +331,42 @@ ROWS = [
     ),
 ]
 
+OPS = [
+    Row(
+        "binary_crossentropy",
+        lambda logits, target: tf.reduce_mean(
+            keras.ops.binary_crossentropy(target, logits, from_logits=True), -1
+        ),
+        per_sample(losses.sigmoid_binary_cross_entropy),
+        (reals(), probabilities()),
+    ),
+    Row(
+        "categorical_crossentropy",
+        lambda probability, target: keras.ops.categorical_crossentropy(
+            target, probability
+        ),
+        per_sample(losses.categorical_cross_entropy, normalize=True, clip=1e-7),
+        (probabilities(), distributions()),
+    ),
+    Row(
+        "sparse_categorical_crossentropy",
+        lambda logits, label: keras.ops.sparse_categorical_crossentropy(
+            label, logits, from_logits=True
+        ),
+        per_sample(losses.softmax_cross_entropy_with_integer_labels),
+        (reals(), labels()),
+    ),
+    Row(
+        "ctc_loss",
+        lambda logits, tokens, frames, length: keras.ops.ctc_loss(
+            tokens, logits, length, frames
+        ),
+        per_sample(losses.ctc_loss),
+        (reals(BATCH, 6, 5), TOKENS, fixed(6, 5, 6, 4), fixed(3, 1, 2, 3)),
+        float64=False,
+    ),
+]
+
 
 def of_keras(loss, data):
     before = keras.config.floatx()
@@ -352,4 +388,9 @@ def of_tensorflow(loss, data):
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_value_and_gradient_are_those_of_keras(row):
+    assert_parity(row, of_keras)
+
+
+@pytest.mark.parametrize("row", OPS, ids=lambda row: row.name)
+def test_value_and_gradient_are_those_of_keras_ops(row):
     assert_parity(row, of_keras)

@@ -208,6 +208,16 @@ ROWS = [
         then=mean,
         full=True,
     ),
+    Row(
+        "gaussian_nll_loss-variance",
+        lambda variance, prediction, target: mean(
+            functional.gaussian_nll_loss(prediction, target, variance, reduction="none")
+        ),
+        lambda variance, prediction, target: per_sample(losses.gaussian_nll_loss)(
+            prediction, target, variance
+        ),
+        (positives(), reals(), reals()),
+    ),
     *forms(
         "hinge_embedding_loss",
         "HingeEmbeddingLoss",
