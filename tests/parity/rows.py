@@ -88,11 +88,15 @@ def data_of(row: Row) -> tuple[np.ndarray, ...]:
 def of_jax(loss: Callable[..., Any], data: tuple[np.ndarray, ...]):
     """The losses of a batch, and the gradient of their sum by the prediction."""
 
-    def total(prediction):
-        value = loss(prediction, *map(jax.numpy.asarray, data[1:]))
-        return value.sum(), value
+    @jax.jit
+    def results(prediction, *rest):
+        def total(prediction):
+            value = loss(prediction, *rest)
+            return value.sum(), value
 
-    gradient, value = jax.grad(total, has_aux=True)(jax.numpy.asarray(data[0]))
+        return jax.grad(total, has_aux=True)(prediction)
+
+    gradient, value = results(*data)
     return np.asarray(value), np.asarray(gradient)
 
 
