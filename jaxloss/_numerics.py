@@ -184,7 +184,8 @@ def log_odds_against(logits: Array, label: Array) -> Array:
 def _log_odds_against_jvp(primals, tangents):
     log_odds, highest, total = _odds_against(*primals)
     logits, hit = _one_pass(*primals)
-    slope = jnp.where(hit, -1, jnp.exp(logits - highest) / total)
+    others = jnp.exp(jnp.where(hit, -jnp.inf, logits) - highest) / total
+    slope = jnp.where(hit, -1, others)
     known = ~jnp.isnan(log_odds)
     slope = jnp.where(known & jnp.isfinite(slope), slope, 0)
     return log_odds, jnp.sum(slope * tangents[0])
@@ -197,7 +198,8 @@ def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
     highest = jnp.max(jnp.where(hit, -jnp.inf, others), initial=-largest)
     highest = jax.lax.stop_gradient(jnp.minimum(highest, largest))
     others, hit = _one_pass(logits, label)
-    total = jnp.sum(jnp.where(hit, 0, jnp.exp(others - highest)))
+    # Selected before exp: the label's own may overflow, and spoil second derivatives.
+    total = jnp.sum(jnp.exp(jnp.where(hit, -jnp.inf, others) - highest))
     alone = total == 0
     total = jnp.where(alone, 1, total)
     own = logits.at[label].get(

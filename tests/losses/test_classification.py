@@ -98,6 +98,13 @@ def test_integer_label_gradient_sums_to_zero_and_is_bounded():
     )
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_second_order_is_finite_where_an_exponential_overflows(label):
+    logits = jnp.array([1e30, 0.0, -1e4])
+    for second in (jax.hessian(_xent), jax.jacrev(jax.grad(_xent))):
+        assert jnp.isfinite(second(logits, label)).all()
+
+
 def test_the_gradient_for_an_unnormalised_target_is_the_true_one():
     logits, target = jnp.array([0.5, -1.0, 2.0]), jnp.array([2.0, 0.0, 1.0])
     want = jax.nn.softmax(logits) * 3 - target
