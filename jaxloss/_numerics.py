@@ -175,44 +175,65 @@ def log_odds_against(logits: Array, label: Array) -> Array:
 
     Softplus of it is the cross-entropy, sigmoid of it the probability of being wrong.
     Nothing cancels on the way, neither for logits far from 0 nor for a nearly certain
-    label.
+    label; where the odds are below the smallest positive number it is -inf.
     """
     return _odds_against(logits, label)[0]
 
 
 @log_odds_against.defjvp
 def _log_odds_against_jvp(primals, tangents):
-    log_odds, highest, total = _odds_against(*primals)
-    logits, hit = _one_pass(*primals)
-    others = jnp.exp(jnp.where(hit, -jnp.inf, logits) - highest) / total
-    slope = jnp.where(hit, -1, others)
-    known = ~jnp.isnan(log_odds)
-    slope = jnp.where(known & jnp.isfinite(slope), slope, 0)
-    return log_odds, jnp.sum(slope * tangents[0])
+    log_odds, highest, others = _odds_against(*primals)
+    logits, label, highest = jax.lax.optimization_barrier((*primals, highest))
+    others = jnp.where(jnp.isnan(log_odds), 0, others)
+    at_label = _distance(logits, label) == 0
+    slope = jnp.where(at_label, -others, jnp.exp(logits - highest))
+    slope = jnp.where(slope <= 1, slope, 0)  # inf and nan count as 0
+    # A division is done once for each example, and all before it: the compiler takes
+    # what is cheaper into the pass over the classes, and computes it for each of them.
+    whole = jnp.where(others > 0, others, jnp.inf)
+    return log_odds, jnp.sum(slope * tangents[0]) / whole
 
 
 def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
-    """Log-odds, highest other logit, sum of exponentials of the others below it."""
-    largest = jnp.finfo(logits.dtype).max
-    others, hit = _one_pass(logits, label)
-    highest = jnp.max(jnp.where(hit, -jnp.inf, others), initial=-largest)
-    highest = jax.lax.stop_gradient(jnp.minimum(highest, largest))
-    others, hit = _one_pass(logits, label)
-    # Selected before exp: the label's own may overflow, and spoil second derivatives.
-    total = jnp.sum(jnp.exp(jnp.where(hit, -jnp.inf, others) - highest))
-    alone = total == 0
-    total = jnp.where(alone, 1, total)
+    """Log-odds, highest finite logit, sum of exponentials of the others below it."""
+    top = jax.lax.stop_gradient(jnp.max(logits, initial=-jnp.inf))
+    bound = jnp.finfo(logits.dtype).max
+    highest = jnp.clip(top, -bound, bound)
+    others = _sum_of_others(logits, highest, label)
     own = logits.at[label].get(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
     )
-    log_odds = (highest - own) + jnp.where(alone, -jnp.inf, jnp.log(total))
-    return log_odds, highest, total
+    alone = (others == 0) & (own > -jnp.inf)
+    log_others = jnp.log(jnp.where(alone, 1, others))
+    certain = alone | ((own == jnp.inf) & (others < 1))
+    log_odds = jnp.where(certain, -jnp.inf, (top - own) + log_others)
+    return log_odds, highest, others
 
 
-def _one_pass(logits: Array, label: Array) -> tuple[Array, Array]:
-    """The logits and where the label is, sharing no temporary with another pass."""
-    logits, label = jax.lax.optimization_barrier((logits, label))
-    return logits, jnp.arange(logits.size, dtype=label.dtype) == label
+def _slope_of_others(logits: Array, highest: Array, label: Array) -> Array:
+    at_label = _distance(logits, label) == 0
+    return jnp.where(at_label, 0, jnp.exp(logits - highest))
+
+
+@slopes(_slope_of_others, no_slope, no_slope)
+def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
+    """The sum of exponentials below the highest without the label's own.
+
+    None is above 1, so that the distance cuts off the label's own alone. A sum takes
+    a minimum into its pass over the batch, and a selection it does not.
+    """
+    return jnp.sum(jnp.minimum(jnp.exp(logits - highest), _distance(logits, label)))
+
+
+def _distance(logits: Array, label: Array) -> Array:
+    """How far each class index is from the label.
+
+    Counted in floating numbers where these are exact, which compiles to faster programs.
+    """
+    exact = logits.size <= 1 / jnp.finfo(logits.dtype).eps
+    dtype = logits.dtype if exact else label.dtype
+    distance = jnp.abs(jnp.arange(logits.size, dtype=dtype) - label.astype(dtype))
+    return distance.astype(logits.dtype)
 
 
 def smooth(target: Array, kept: Array, share: float | Array) -> Array:

