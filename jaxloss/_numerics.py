@@ -14,8 +14,9 @@ def slopes(*slope_fns: Callable[..., Array]) -> Callable[[Callable], Callable]:
     """Gives a function its derivatives in closed form, one for each argument.
 
     A function with an array value is taken as elementwise, one with a scalar value
-    as a function of whole arrays. A slope that is not finite counts as 0: a loss of
-    nan is seen in its value, and a weight of 0 really keeps it out of a gradient.
+    as a function of whole arrays. A slope that is not finite counts as 0, and so do all
+    of a scalar that is nan: a loss of nan is seen in its value, and a weight of 0 really
+    keeps it out of a gradient.
 
     Value and slopes share no intermediate (the barrier keeps the compiler from joining
     them again), so each of them fuses into one pass over the inputs.
@@ -27,13 +28,14 @@ def slopes(*slope_fns: Callable[..., Array]) -> Callable[[Callable], Callable]:
         def rule(primals, tangents):
             value = with_slopes(*primals)
             change = jnp.zeros_like(value)
+            known = jnp.where(jnp.isnan(value), jnp.inf, 1)
             primals = jax.lax.optimization_barrier(primals)
             for slope_fn, tangent in zip(slope_fns, tangents, strict=True):
                 if isinstance(tangent, SymbolicZero):
                     continue
                 slope = slope_fn(*primals)
                 term = jnp.where(jnp.isfinite(slope), slope, 0) * tangent
-                change = change + (jnp.sum(term) if value.ndim == 0 else term)
+                change = change + (jnp.sum(term) / known if value.ndim == 0 else term)
             return value, change
 
         with_slopes.defjvp(rule, symbolic_zeros=True)
@@ -76,6 +78,18 @@ def nan_if_negative(x: Array) -> Array:
 def times(x: Array, y: Array) -> Array:
     """The product x y in which 0 wins: 0 also when y is infinite or nan."""
     return jnp.where(x == 0, 0, x * y)
+
+
+def expectation(weights: Array, costs: Array) -> Array:
+    """The sum of products in which a weight of 0 wins, also over an infinite cost.
+
+    An infinite cost is inf unless its weight is 0, or too small to be seen beside 1. A
+    sum takes a minimum and a product into its pass over the batch, and a selection it
+    does not.
+    """
+    bound = jnp.finfo(costs.dtype).max
+    total = jnp.sum(weights * jnp.minimum(costs, bound))
+    return jnp.where(total > bound * jnp.finfo(costs.dtype).eps / 2, jnp.inf, total)
 
 
 @slopes(lambda x, y: 1 / y, lambda x, y: jnp.where(x == 0, 0, -(x / y) / y))
@@ -151,16 +165,53 @@ def power(x: Array, q: Array) -> Array:
     return jnp.power(x, q)
 
 
+def top(x: Array) -> Array:
+    """The highest element, held finite, and a constant for derivatives."""
+    bound = jnp.finfo(x.dtype).max
+    return jax.lax.stop_gradient(jnp.clip(jnp.max(x, initial=-jnp.inf), -bound, bound))
+
+
+def softmax(x: Array) -> Array:
+    """The share of each exponential in their sum."""
+    return _share_of_total(x, top(x))
+
+
+def _share_of_total(x: Array, top: Array) -> Array:
+    return jnp.exp(x - top - log_total(x, top))
+
+
+@slopes(_share_of_total, no_slope)
+def log_total(x: Array, top: Array) -> Array:
+    """log(sum(exp(x - top))), exact also where one element outweighs all others.
+
+    nan when no share of the total is defined. The exponentials that are 1 are counted
+    apart from the others, and in a pass of their own: a sum takes one use of an
+    exponential into its pass over the batch, and no selection.
+    """
+    exponentials = jnp.exp(x - top)
+    others = jnp.sum(exponentials - jnp.floor(exponentials))
+    x, top, others = jax.lax.optimization_barrier((x, top, others))
+    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1))
+    endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
+    total = jnp.where(endless, 0, others + (ones - 1))
+    return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
+
+
 @jax.custom_jvp
 def log_softmax(logits: Array) -> Array:
     """Log-probabilities that are accurate also next to 0, nan when none is defined."""
-    highest = jnp.max(logits, initial=-jnp.inf)
-    at_top = logits == highest
-    tops = jnp.sum(at_top).astype(logits.dtype)
-    below = jnp.where(at_top, 0, logits - jnp.where(at_top, 0, highest))
-    rest = jnp.sum(jnp.exp(below), where=~at_top) + (tops - 1)
-    undefined = (highest == -jnp.inf) | ((highest == jnp.inf) & (tops > 1))
-    return below - jnp.log1p(rest) + jnp.where(undefined, jnp.nan, 0)
+    return -surprises(logits)[0]
+
+
+def surprises(logits: Array) -> tuple[Array, Array, Array]:
+    """Minus `log_softmax`, without derivatives; the highest logit, and log_total.
+
+    To be summed in a pass of its own.
+    """
+    highest = top(logits)
+    total = log_total(logits, highest)
+    z, top_again, total_again = jax.lax.optimization_barrier((logits, highest, total))
+    return jnp.maximum(top_again - z, -0.0) + total_again, highest, total
 
 
 @log_softmax.defjvp
@@ -196,9 +247,7 @@ def _log_odds_against_jvp(primals, tangents):
 
 def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
     """Log-odds, highest finite logit, sum of exponentials of the others below it."""
-    top = jax.lax.stop_gradient(jnp.max(logits, initial=-jnp.inf))
-    bound = jnp.finfo(logits.dtype).max
-    highest = jnp.clip(top, -bound, bound)
+    highest = top(logits)
     others = _sum_of_others(logits, highest, label)
     own = logits.at[label].get(
         mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
@@ -206,7 +255,8 @@ def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
     alone = (others == 0) & (own > -jnp.inf)
     log_others = jnp.log(jnp.where(alone, 1, others))
     certain = alone | ((own == jnp.inf) & (others < 1))
-    log_odds = jnp.where(certain, -jnp.inf, (top - own) + log_others)
+    behind = jax.lax.stop_gradient(jnp.max(logits, initial=-jnp.inf)) - own
+    log_odds = jnp.where(certain, -jnp.inf, behind + log_others)
     return log_odds, highest, others
 
 

@@ -1,5 +1,6 @@
 """Losses that judge the scores of several classes against the true one."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -199,12 +200,26 @@ def smooth_labels(
     return _numerics.smooth(jnp.where(where, target, 0), where, alpha)
 
 
-@_numerics.slopes(
-    lambda z, t: jnp.exp(_numerics.log_softmax(z)) * jnp.sum(t) - t,
-    lambda z, t: -_numerics.log_softmax(z),
-)
+@jax.custom_jvp
 def _cross_entropy(logits: Array, target: Array) -> Array:
-    return -jnp.sum(_numerics.times(target, _numerics.log_softmax(logits)))
+    return _numerics.expectation(target, _numerics.surprises(logits)[0])
+
+
+@_cross_entropy.defjvp
+def _cross_entropy_jvp(primals, tangents):
+    (logits, target), (change, target_change) = primals, tangents
+    surprises, highest, total = _numerics.surprises(logits)
+    loss = _numerics.expectation(target, surprises)
+    logits, target, highest, total = jax.lax.optimization_barrier(
+        (logits, target, highest, total)
+    )
+    share = jnp.exp(logits - highest - total)
+    slope = jnp.where(share <= 1, share, 0) * jnp.sum(target) - target
+    cost = highest - logits + total
+    pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
+    pull = pull + jnp.sum(jnp.where(jnp.isfinite(cost), cost, 0) * target_change)
+    # A division is done once for each example, and not for each of its classes.
+    return loss, pull / jnp.where(jnp.isnan(loss), jnp.inf, 1)
 
 
 @_numerics.slopes(
