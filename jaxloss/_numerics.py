@@ -249,9 +249,7 @@ def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
     """Log-odds, highest finite logit, sum of exponentials of the others below it."""
     highest = top(logits)
     others = _sum_of_others(logits, highest, label)
-    own = logits.at[label].get(
-        mode="fill", fill_value=jnp.nan, wrap_negative_indices=False
-    )
+    own = at_label(logits, label)
     alone = (others == 0) & (own > -jnp.inf)
     log_others = jnp.log(jnp.where(alone, 1, others))
     certain = alone | ((own == jnp.inf) & (others < 1))
@@ -284,6 +282,17 @@ def _distance(logits: Array, label: Array) -> Array:
     dtype = logits.dtype if exact else label.dtype
     distance = jnp.abs(jnp.arange(logits.size, dtype=dtype) - label.astype(dtype))
     return distance.astype(logits.dtype)
+
+
+@slopes(lambda x, y: (_distance(x, y) == 0).astype(x.dtype), no_slope)
+def at_label(x: Array, label: Array) -> Array:
+    """The element at the label, nan for a label below 0."""
+    return x.at[label].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
+def within(x: Array, low: float, high: float) -> Array:
+    """Whether all is within these bounds; what is nan is not."""
+    return (jnp.min(x, initial=high) >= low) & (jnp.max(x, initial=low) <= high)
 
 
 def smooth(target: Array, kept: Array, share: float | Array) -> Array:

@@ -63,7 +63,7 @@ def categorical_cross_entropy(
     probability, valid = _prepared(probability, normalize, clip)
     if not _numerics.is_zero(label_smoothing):
         target = (1 - label_smoothing) * target + label_smoothing / target.size
-    return jnp.where(valid, jnp.sum(_log_score(probability, target)), jnp.nan)
+    return jnp.where(valid, _expected_surprise(probability, target), jnp.nan)
 
 
 def sparse_categorical_cross_entropy(
@@ -114,10 +114,8 @@ def sparse_categorical_cross_entropy(
     (probability,) = _inputs.event(("classes",), probability=probability)
     label = _inputs.label(label, probability.size)
     probability, valid = _prepared(probability, normalize, clip)
-    hit = jnp.arange(probability.size, dtype=label.dtype) == label
-    own = jnp.sum(probability, where=hit)
-    loss = _log_score(own, jnp.ones_like(own))
-    return jnp.where(valid & (label >= 0), loss, jnp.nan)
+    loss = _surprise(_numerics.at_label(probability, label))
+    return jnp.where(valid, loss, jnp.nan)
 
 
 def nll_loss(
@@ -160,32 +158,37 @@ def nll_loss(
     """
     (log_prob,) = _inputs.event(("classes",), log_prob=log_prob)
     label = _inputs.label(label, log_prob.size)
-    hit = jnp.arange(log_prob.size, dtype=label.dtype) == label
-    valid = (label >= 0) & ~jnp.any(jnp.isnan(log_prob))
-    loss = -jnp.where(valid, jnp.sum(log_prob, where=hit), 0)
-    if class_weights is not None:
+    own = _numerics.at_label(log_prob, label)
+    if class_weights is None:
+        loss = -own
+    else:
         weights = _inputs.option(
             "class_weights", class_weights, log_prob.shape, log_prob
         )
-        loss = _numerics.times(jnp.sum(weights, where=hit), loss)
-    return jnp.where(valid, loss, jnp.nan)
+        loss = _numerics.times(_numerics.at_label(weights, label), -own)
+    known = ~jnp.isnan(own) & ~jnp.isnan(jnp.max(log_prob, initial=-jnp.inf))
+    return jnp.where(known, loss, jnp.nan)
 
 
 def _prepared(probability: Array, normalize: bool, clip: float) -> tuple[Array, Array]:
     """Probabilities as the options want them, and whether they are any."""
     possible = (probability >= 0) & (probability <= 1)
     _inputs.require(possible, "probability", "in [0, 1]", probability)
-    valid = jnp.all(possible)
+    valid = _numerics.within(probability, 0, 1)
     if normalize:
-        valid &= jnp.any(probability > 0)
-    probability = jnp.where(valid, probability, 1)
-    if normalize:
-        probability = probability / jnp.sum(probability)
+        total = jnp.sum(probability)
+        valid &= total > 0
+        probability = probability / jnp.where(valid, total, 1)
     if clip:
         probability = jnp.clip(probability, clip, 1 - clip)
     return probability, valid
 
 
 @_numerics.slopes(lambda p, t: -_numerics.ratio(t, p), lambda p, t: -jnp.log(p))
-def _log_score(probability: Array, target: Array) -> Array:
-    return -_numerics.times(target, jnp.log(probability))
+def _expected_surprise(probability: Array, target: Array) -> Array:
+    return _numerics.expectation(target, -jnp.log(probability))
+
+
+@_numerics.slopes(lambda p: -1 / p)
+def _surprise(probability: Array) -> Array:
+    return -jnp.log(probability)

@@ -43,9 +43,8 @@ def kl_divergence(log_prediction: ArrayLike, target: ArrayLike, /) -> Array:
     References:
         Kullback & Leibler, *On Information and Sufficiency*, 1951.
     """
-    log_prediction, target, valid = _distributions(log_prediction, target)
-    terms = _relative_entropy(log_prediction, target)
-    return jnp.where(valid, jnp.sum(terms), jnp.nan)
+    log_prediction, target = _distributions(log_prediction, target)
+    return _relative_entropy(log_prediction, target)
 
 
 def kl_divergence_with_log_targets(
@@ -86,11 +85,7 @@ def kl_divergence_with_log_targets(
     log_prediction, log_target = _inputs.event(
         ("classes",), log_prediction=log_prediction, log_target=log_target
     )
-    valid = ~jnp.any(jnp.isnan(log_prediction) | jnp.isnan(log_target))
-    log_prediction = jnp.where(valid, log_prediction, 0)
-    log_target = jnp.where(valid, log_target, 0)
-    terms = _relative_entropy_of_log(log_prediction, log_target)
-    return jnp.where(valid, jnp.sum(terms), jnp.nan)
+    return _relative_entropy_of_log(log_prediction, log_target)
 
 
 def generalized_kl_divergence(log_prediction: ArrayLike, target: ArrayLike, /) -> Array:
@@ -127,46 +122,41 @@ def generalized_kl_divergence(log_prediction: ArrayLike, target: ArrayLike, /) -
     References:
         Boyd & Vandenberghe, *Convex Optimization*, 2004, page 90.
     """
-    log_prediction, target, valid = _distributions(log_prediction, target)
-    terms = _bregman(log_prediction, target)
-    return jnp.where(valid, jnp.sum(terms), jnp.nan)
+    log_prediction, target = _distributions(log_prediction, target)
+    valid = jnp.min(target, initial=0) >= 0
+    return jnp.where(valid, _bregman(log_prediction, target), jnp.nan)
 
 
 convex_kl_divergence = generalized_kl_divergence
 """The former name of `generalized_kl_divergence` in optax."""
 
 
-def _distributions(
-    log_prediction: ArrayLike, target: ArrayLike
-) -> tuple[Array, Array, Array]:
-    """Both arrays and whether they are valid; all 0 if not."""
+def _distributions(log_prediction: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
     log_prediction, target = _inputs.event(
         ("classes",), log_prediction=log_prediction, target=target
     )
     _inputs.require(target >= 0, "target", "not below 0", target)
-    valid = jnp.all((target >= 0) & ~jnp.isnan(log_prediction))
-    log_prediction = jnp.where(valid, log_prediction, 0)
-    return log_prediction, jnp.where(valid, target, 0), valid
+    return log_prediction, target
 
 
 def _log(target: Array) -> Array:
-    """A logarithm that is finite at 0: that of the smallest normal number."""
     return jnp.log(jnp.maximum(target, jnp.finfo(target.dtype).tiny))
 
 
 @_numerics.slopes(lambda log_p, t: -t, lambda log_p, t: _log(t) + 1 - log_p)
 def _relative_entropy(log_prediction: Array, target: Array) -> Array:
-    return _numerics.times(target, _log(target) - log_prediction)
+    costs = _log(target) - log_prediction + _numerics.nan_if_negative(target)
+    return _numerics.expectation(target, costs)
 
 
-def _log_target_slope(log_prediction: Array, log_target: Array) -> Array:
-    entropy = _relative_entropy_of_log(log_prediction, log_target)
-    return entropy + jnp.exp(log_target)
-
-
-@_numerics.slopes(lambda log_p, s: -jnp.exp(s), _log_target_slope)
+@_numerics.slopes(
+    lambda log_p, s: -jnp.exp(s),
+    lambda log_p, s: _numerics.times(jnp.exp(s), s - log_p + 1),
+)
 def _relative_entropy_of_log(log_prediction: Array, log_target: Array) -> Array:
-    return _numerics.times(jnp.exp(log_target), log_target - log_prediction)
+    floor = jnp.finfo(log_target.dtype).min
+    costs = jnp.maximum(log_target, floor) - log_prediction
+    return _numerics.expectation(jnp.exp(log_target), costs)
 
 
 @_numerics.slopes(lambda log_p, t: jnp.exp(log_p) - t, lambda log_p, t: _log(t) - log_p)
@@ -174,4 +164,4 @@ def _bregman(log_prediction: Array, target: Array) -> Array:
     gap = log_prediction - _log(target)
     near = jnp.maximum(jnp.expm1(gap) - gap, 0)
     far = jnp.exp(log_prediction) - target - _numerics.times(target, gap)
-    return jnp.where(jnp.abs(gap) < 1, target * near, far)
+    return jnp.sum(jnp.where(jnp.abs(gap) < 1, target * near, far))

@@ -91,9 +91,8 @@ def categorical_generalized_cross_entropy(
     label = _inputs.label(label, probability.size)
     possible = (probability >= 0) & (probability <= 1)
     _inputs.require(possible, "probability", "in [0, 1]", probability)
-    hit = jnp.arange(probability.size, dtype=label.dtype) == label
-    valid = jnp.all(possible) & (label >= 0)
-    own = jnp.where(valid, jnp.sum(probability, where=hit), 1)
+    own = _numerics.at_label(probability, label)
+    valid = (label >= 0) & _numerics.within(probability, 0, 1)
     loss = _tempered_of_chance(own, _inputs.option("q", q, (), probability))
     return jnp.where(valid, loss, jnp.nan)
 
