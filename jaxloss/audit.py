@@ -82,7 +82,7 @@ def cut(scores: ArrayLike) -> NDArray[np.bool_]:
         scores: shape ``(N,)``, higher is more suspicious.
 
     Returns:
-        Shape ``(N,)``: True for the group of higher scores, False for nan.
+        Shape ``(N,)``, True for the group of higher scores, False for nan.
 
     Raises:
         ValueError: fewer than two different scores: there is nothing to split.

@@ -40,7 +40,7 @@ def per_sample(
             change from call to call without a new compilation; all else is compiled in.
 
     Returns:
-        A kernel: ``kernel(*data)`` gives an array of shape ``(batch,)``, or one axis
+        A kernel. ``kernel(*data)`` gives an array of shape ``(batch,)``, or one axis
         for each of `batch_ndim`, float32 or wider; a dict of such arrays when the loss
         returns a dict. It composes with `jax.jit`, `jax.grad`, `jax.vmap`,
         `jax.shard_map` and `jax.lax.scan`; an empty batch gives an empty array.

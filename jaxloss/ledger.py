@@ -1,4 +1,4 @@
-"""What happened to each example over a training: a pytree, updated inside `jit`."""
+"""What happened to each example over a training: a pytree, updated inside ``jit``."""
 
 from typing import NamedTuple
 
@@ -109,11 +109,11 @@ def update(
     Guarantees:
         - Rows of padding change nothing.
         - A row whose index is not in ``[0, N)``, negative ones included, is counted in
-          `out_of_range` and written nowhere.
+          ``out_of_range`` and written nowhere.
         - A loss or margin that is not finite spoils no sum; a loss is counted in
-          `non_finite`.
+          ``non_finite``.
         - An example that comes twice in a batch counts twice; what is kept of the last
-          time only (`last_loss`, `learnt`) is from its last row.
+          time only (``last_loss``, ``learnt``) is from its last row.
 
     Examples:
         >>> ledger = update(init(3), jnp.array([2, 0]), losses=jnp.array([0.5, 1.0]))

@@ -46,7 +46,7 @@ def adaptive_log_softmax_loss(
             class, or a cluster, as impossible.
 
     Returns:
-        The loss, shape ``()``, float32 or wider: PyTorch's ``-output``.
+        The loss, shape ``()``, float32 or wider; PyTorch's ``-output``.
 
     Raises:
         ValueError: a shape is wrong, or does not fit the others.

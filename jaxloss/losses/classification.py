@@ -25,7 +25,7 @@ def softmax_cross_entropy_with_integer_labels(
 
     .. math:: \ell(z, y) = -(1 - s)\, w_y \log p_y
         - s \operatorname{mean}_c w_c \log p_c
-        + \zeta \bigl(\log \textstyle\sum_c e^{z_c}\bigr)^2,
+        + \zeta \left(\log \textstyle\sum_c e^{z_c}\right)^2,
 
     where the mean runs over the possible classes, those with :math:`z_c > -\infty`.
 

@@ -1,6 +1,6 @@
 """Losses that judge one anchor embedding against the others of its batch.
 
-The anchor is the example; the others are `keys`, which a batch shares. Two masks say
+The anchor is the example; the others are ``keys``, which a batch shares. Two masks say
 what each key is to the anchor; a key that is neither (the anchor itself, padding) does
 not count. The keys take a gradient too: where one example must not move the others, as
 in per-example gradients, pass ``jax.lax.stop_gradient(keys)``.

@@ -175,7 +175,7 @@ def pairwise_distance(
 ) -> Array:
     r"""Distance of two embeddings: what the losses of this module compare.
 
-    .. math:: d(a, b) = \Bigl(\sum_i |a_i - b_i + \varepsilon|^k\Bigr)^{1/k}
+    .. math:: d(a, b) = \left(\sum_i |a_i - b_i + \varepsilon|^k\right)^{1/k}
 
     Args:
         first: embedding, shape ``(features,)``, floating.
@@ -229,7 +229,7 @@ def triplet_margin_loss(
     r"""How far an anchor is from being nearer to its like than to another, by a margin.
 
     .. math:: \ell(a, p, n) = \max(0,\; d(a, p) - d(a, n) + m), \qquad
-        d(a, b) = \Bigl(\sum_i |a_i - b_i|^k\Bigr)^{1/k}
+        d(a, b) = \left(\sum_i |a_i - b_i|^k\right)^{1/k}
 
     Args:
         anchor: embedding, shape ``(features,)``, floating.

@@ -177,8 +177,8 @@ def smooth_l1_loss(
         \tfrac12 e_i^2 / \beta & |e_i| < \beta \\
         |e_i| - \tfrac12\beta & \text{otherwise} \end{cases}
 
-    This is `huber_loss` with that `delta`, divided by it: a lower `beta` sharpens the
-    tip, while a lower `delta` also flattens the lines.
+    This is `huber_loss` with ``delta=beta``, divided by `beta`: a lower `beta` sharpens
+    the tip, while a lower ``delta`` also flattens the lines.
 
     Args:
         prediction: any shape, floating.

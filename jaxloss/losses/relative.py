@@ -70,7 +70,7 @@ def squared_logarithmic_error(
     r"""Squared difference of the orders of magnitude, of one plus each number.
 
     .. math:: \ell(\hat y, y) = \operatorname{mean}_i\,
-        \bigl(\log(1 + \hat y_i) - \log(1 + y_i)\bigr)^2
+        \left(\log(1 + \hat y_i) - \log(1 + y_i)\right)^2
 
     Args:
         prediction: any shape, floating, above -1.
@@ -122,7 +122,7 @@ def mean_pairwise_squared_error(
     :math:`\bar e`,
 
     .. math:: \ell(\hat y, y) = \operatorname{mean}_{i \ne j}\,
-        \bigl((\hat y_i - \hat y_j) - (y_i - y_j)\bigr)^2
+        \left((\hat y_i - \hat y_j) - (y_i - y_j)\right)^2
         = \frac{2}{n - 1} \sum_i (e_i - \bar e)^2.
 
     Args:

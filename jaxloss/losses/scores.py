@@ -32,7 +32,7 @@ def margin(
             probabilities at this temperature, above 0.
 
     Returns:
-        The margin, shape ``()``, float32 or wider: above 0 when the given class wins.
+        The margin, shape ``()``, float32 or wider; above 0 when the given class wins.
 
     Raises:
         ValueError: a shape is wrong, there are fewer than two classes, or

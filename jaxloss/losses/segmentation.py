@@ -54,8 +54,8 @@ def dice_loss(
         smooth_dr: takes the place of `smooth` in the denominator.
         alpha: factor on what is falsely claimed.
         beta: factor on what is missed.
-        squared: sum the squares of `p` and `t` in the place of themselves in ``F`` and
-            ``M``, as in V-Net.
+        squared: sum the squares of :math:`p` and :math:`t` in the place of themselves
+            in :math:`F` and :math:`M`, as in V-Net.
         ignore_background: leave class 0 out of the mean.
         apply_softmax: False when `prediction` holds probabilities.
 
@@ -115,7 +115,8 @@ def binary_dice_loss(
         where: boolean, the shape of `prediction`; only positions that are True count.
         smooth: the ``s`` above, from 0 on.
         smooth_dr: takes the place of `smooth` in the denominator.
-        squared: sum the squares of `p` and `t` in the denominator, as in V-Net.
+        squared: sum the squares of :math:`p` and :math:`t` in the denominator, as in
+            V-Net.
         apply_sigmoid: False when `prediction` holds probabilities.
 
     Returns:
