@@ -6,7 +6,7 @@ PARITY := .venv-parity/bin
 export JAX_PLATFORMS ?= cpu
 export TQDM_MININTERVAL ?= 1
 
-.PHONY: demo test parity lint clean
+.PHONY: demo test parity docs lint clean
 
 demo: .venv/examples.stamp
 	$(BIN)/python examples/noisy_labels.py
@@ -17,6 +17,11 @@ test: .venv/test.stamp
 parity: .venv-parity/parity.stamp
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 \
 	$(PARITY)/python -m pytest -q -o addopts= -o testpaths= tests/parity $(PYTEST_ARGS)
+
+# -E: a picture follows from code that Sphinx does not watch.
+docs: .venv/docs.stamp
+	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
+	@echo 'See build/docs/index.html.'
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
