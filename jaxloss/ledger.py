@@ -48,6 +48,9 @@ def init(num_examples: int) -> Ledger:
     Args:
         num_examples: number of examples in the dataset.
 
+    Raises:
+        ValueError: `num_examples` is negative.
+
     Examples:
         >>> init(3).seen
         Array([0, 0, 0], dtype=int32)

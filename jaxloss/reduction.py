@@ -23,6 +23,7 @@ def weighted_sum(losses: ArrayLike, weights: ArrayLike) -> Array:
 
     Raises:
         ValueError: shapes differ.
+        TypeError: `losses` are not floating.
 
     Guarantees:
         - A loss of weight 0 reaches neither value nor gradient, even if it is nan or
@@ -49,6 +50,7 @@ def weighted_mean(losses: ArrayLike, weights: ArrayLike) -> Array:
 
     Raises:
         ValueError: shapes differ.
+        TypeError: `losses` are not floating.
 
     Guarantees:
         - A loss of weight 0 reaches neither value nor gradient, even if it is nan or
@@ -77,6 +79,7 @@ def batch_mean(losses: ArrayLike, weights: ArrayLike | None = None) -> Array:
 
     Raises:
         ValueError: shapes differ.
+        TypeError: `losses` are not floating.
 
     Guarantees:
         - A loss of weight 0 reaches neither value nor gradient, even if it is nan or

@@ -40,6 +40,7 @@ def sigmoid_binary_cross_entropy(
 
     Raises:
         ValueError: shapes differ, or `label_smoothing` is a number outside [0, 1].
+        TypeError: `logits` is not floating, or `where` is not boolean.
 
     Guarantees:
         - Exact for logits of any size: an infinite one on the right side costs 0, on
@@ -102,7 +103,9 @@ def binary_cross_entropy(
         The mean over the elements that count, shape ``()``, float32 or wider.
 
     Raises:
-        ValueError: shapes differ, or an option is a number outside [0, 1].
+        ValueError: shapes differ, or `clip` or `label_smoothing` is a number outside
+            [0, 1].
+        TypeError: `probability` is not floating, or `where` is not boolean.
 
     Guarantees:
         - 0 for a certain and right answer, ``inf`` for a certain and wrong one.
@@ -155,6 +158,10 @@ def weighted_sigmoid_cross_entropy(
 
     Returns:
         The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `logits` is not floating, or `where` is not boolean.
 
     Examples:
         >>> logits, target = jnp.array([0.0, 100.0]), jnp.array([1, 0])
@@ -234,6 +241,7 @@ def soft_margin_loss(
 
     Raises:
         ValueError: shapes differ.
+        TypeError: `score` is not floating, or `where` is not boolean.
 
     Guarantees:
         - Exact for scores of any size: -100 on the side 1 costs 100.

@@ -36,7 +36,8 @@ def softmax_cross_entropy_with_integer_labels(
         class_weights: factor for each class, shape ``(classes,)``.
         label_smoothing: share ``s`` of the target spread evenly over the possible
             classes, the true one included.
-        z_loss: factor on the squared log-normaliser, which keeps logits from drifting.
+        z_loss: the factor :math:`\zeta` on the squared log-normaliser, which keeps
+            logits from drifting.
         soft_cap: logits first become ``soft_cap * tanh(logits / soft_cap)``.
 
     Returns:

@@ -30,8 +30,8 @@ def kl_divergence(log_prediction: ArrayLike, target: ArrayLike, /) -> Array:
         - A target of 0 costs 0, also on an impossible class; any other target on an
           impossible class costs ``inf``.
         - ``nan``, with gradient 0, when an element is nan or a target is negative.
-        - No derivative is nan or infinite. By a target of 0 it is that by the smallest
-          normal number.
+        - No derivative is nan or infinite. That by a target of 0, which has no finite
+          one, is taken at the smallest normal number.
 
     Of two distributions it is never negative, but for rounding; where that matters, or
     when an argument does not sum to 1, take `generalized_kl_divergence`.
@@ -112,8 +112,8 @@ def generalized_kl_divergence(log_prediction: ArrayLike, target: ArrayLike, /) -
         - Never negative, not even by rounding; 0 where the measures are equal.
         - A target of 0 on an impossible class costs 0; any other costs ``inf``.
         - ``nan``, with gradient 0, when an element is nan or a target is negative.
-        - No derivative is nan or infinite, unless the measure itself is. By a target of
-          0 it is that by the smallest normal number.
+        - No derivative is nan or infinite, unless the measure itself is. That by a
+          target of 0, which has no finite one, is taken at the smallest normal number.
 
     Examples:
         >>> generalized_kl_divergence(jnp.log(jnp.array([2.0, 1.0])), jnp.ones(2))

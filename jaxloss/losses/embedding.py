@@ -92,6 +92,7 @@ def hinge_embedding_loss(
 
     Raises:
         ValueError: shapes differ.
+        TypeError: `distance` is not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative is 0 at the margin itself.
@@ -141,6 +142,7 @@ def margin_ranking_loss(
 
     Raises:
         ValueError: shapes differ.
+        TypeError: `first` is not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative is 0 at the margin itself, so also for equal scores when the

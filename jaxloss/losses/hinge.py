@@ -31,6 +31,10 @@ def hinge_loss(
         The mean over the elements that count, shape ``()``, float32 or wider, in the
         unit of `score`.
 
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `score` is not floating, or `where` is not boolean.
+
     Guarantees:
         - The derivative is 0 at the margin itself.
         - ``nan`` for a target of 0, which is on no side: labels in {0, 1} are not
@@ -74,6 +78,10 @@ def squared_hinge_loss(
         The mean over the elements that count, shape ``()``, float32 or wider, in the
         squared unit of `score`.
 
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `score` is not floating, or `where` is not boolean.
+
     Guarantees:
         - The derivative is continuous, and 0 at the margin.
         - ``nan`` for a target of 0, which is on no side: labels in {0, 1} are not
@@ -110,6 +118,10 @@ def perceptron_loss(
     Returns:
         The mean over the elements that count, shape ``()``, float32 or wider, in the
         unit of `score`.
+
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `score` is not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative is 0 for a score of 0, and the loss too: scores that are all 0

@@ -45,6 +45,7 @@ def poisson_nll_loss(
     Raises:
         ValueError: shapes differ, `epsilon` is a number below 0, or `full` is neither a
             boolean nor "exact".
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - With `log_input` the derivative is ``exp(prediction) - target``.
@@ -96,9 +97,9 @@ def gaussian_nll_loss(
 
     With the floor :math:`\epsilon` under the variance :math:`v`,
 
-    .. math:: \ell = \operatorname{mean}_i\, \tfrac12 \Bigl(\log v_i
-        + \frac{(\hat y_i - y_i)^2}{v_i} \; [{} + \log 2\pi]\Bigr),
-        \qquad v_i = \max(v_i, \epsilon).
+    .. math:: \ell = \operatorname{mean}_i\, \tfrac12 \Bigl(\log u_i
+        + \frac{(\hat y_i - y_i)^2}{u_i} \; [{} + \log 2\pi]\Bigr),
+        \qquad u_i = \max(v_i, \epsilon).
 
     A network that learns a variance does better with its logarithm, which has no floor
     to fall through: `gaussian_nll_loss_with_log_variance`.
@@ -117,6 +118,7 @@ def gaussian_nll_loss(
 
     Raises:
         ValueError: shapes differ, or `epsilon` is a number below 0.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - A variance below the floor has the value and the derivatives of the floor, so
@@ -171,6 +173,10 @@ def gaussian_nll_loss_with_log_variance(
 
     Returns:
         The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative by the logarithm of the variance is at most one half; it is

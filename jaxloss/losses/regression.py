@@ -23,6 +23,10 @@ def squared_error(
         The mean over the elements that count, shape ``()``, float32 or wider, in the
         squared unit of `prediction`.
 
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
+
     Guarantees:
         - Elements left out reach neither value nor gradient, whatever they hold; with
           none left the value is 0 and the gradient 0.
@@ -57,6 +61,10 @@ def l2_loss(
         The mean over the elements that count, shape ``()``, float32 or wider, in the
         squared unit of `prediction`.
 
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
+
     Guarantees:
         - Elements left out reach neither value nor gradient, whatever they hold; with
           none left the value is 0 and the gradient 0.
@@ -90,6 +98,10 @@ def absolute_error(
     Returns:
         The mean over the elements that count, shape ``()``, float32 or wider, in the
         unit of `prediction`.
+
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative is 0 where prediction and target are equal.
@@ -139,6 +151,7 @@ def huber_loss(
 
     Raises:
         ValueError: shapes differ, or `delta` is a number not above 0.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative of an element is its error clipped to ``[-delta, delta]``.
@@ -193,6 +206,7 @@ def smooth_l1_loss(
 
     Raises:
         ValueError: shapes differ, or `beta` is a number below 0.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative of an element is ``error / beta`` clipped to [-1, 1], and 0
@@ -233,6 +247,10 @@ def log_cosh(
 
     Returns:
         The mean over the elements that count, shape ``()``, float32 or wider.
+
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - Accurate to the last digits for an error of any size.

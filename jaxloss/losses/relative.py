@@ -34,6 +34,7 @@ def absolute_percentage_error(
 
     Raises:
         ValueError: shapes differ, or `epsilon` is a number not above 0.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative is 0 where prediction and target are equal.
@@ -84,6 +85,7 @@ def squared_logarithmic_error(
 
     Raises:
         ValueError: shapes differ, or `clip` is a number not above -1.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - Accurate to the last digits also when prediction and target nearly agree.
@@ -133,6 +135,10 @@ def mean_pairwise_squared_error(
     Returns:
         The mean over the ordered pairs of elements that count, shape ``()``, float32 or
         wider, in the squared unit of `prediction`.
+
+    Raises:
+        ValueError: shapes differ.
+        TypeError: `prediction` is not floating, or `where` is not boolean.
 
     Guarantees:
         - Never negative, and unchanged when a constant is added to every prediction.

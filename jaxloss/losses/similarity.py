@@ -35,7 +35,7 @@ def cosine_similarity(
 
     Guarantees:
         - Within [-1, 1], for vectors of any finite size.
-        - 0 when one of the vectors is 0; with `epsilon` 0 the gradient by it is then 0.
+        - 0 when one of the vectors is 0; with `epsilon` 0 its gradient is then 0.
         - ``nan``, with gradient 0, when an element is not finite.
 
     Examples:
@@ -82,7 +82,7 @@ def cosine_distance(
     Guarantees:
         - Accurate for nearly equal vectors: for equal ones it is 0 up to the square of
           a rounding error.
-        - 1 when one of the vectors is 0; with `epsilon` 0 the gradient by it is then 0.
+        - 1 when one of the vectors is 0; with `epsilon` 0 its gradient is then 0.
         - ``nan``, with gradient 0, when an element is not finite.
 
     Examples:
