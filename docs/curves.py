@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -616,7 +616,7 @@ def draw(name: str) -> str:
 
     curve = CURVES[name]
     x = jnp.linspace(curve.start, curve.stop, 301)
-    style = {
+    style: Any = {
         "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": name,
         "font.family": "sans-serif",

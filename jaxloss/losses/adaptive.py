@@ -21,13 +21,12 @@ def adaptive_log_softmax_loss(
 
     The classes are sorted by falling frequency: the first :math:`S` are scored one by
     one, the others in clusters. With :math:`h` the features, :math:`W` the head and
-    :math:`(P_k, V_k)` the tail of cluster :math:`k`,
+    :math:`(P_k, V_k)` the tail of cluster :math:`k`, which starts at class :math:`s_k`,
 
     .. math:: \ell(h, y) = \begin{cases}
         -\log \mathrm{softmax}(h W + b)_y & y < S \\
         -\log \mathrm{softmax}(h W + b)_{S + k}
-        - \log \mathrm{softmax}(h P_k V_k)_{y - s_k} & y \text{ in cluster } k,
-        \text{ which starts at } s_k.
+        - \log \mathrm{softmax}(h P_k V_k)_{y - s_k} & y \text{ in cluster } k.
         \end{cases}
 
     The parameters are shared by all examples of a batch:
