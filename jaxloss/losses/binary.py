@@ -40,7 +40,7 @@ def sigmoid_binary_cross_entropy(
 
     Raises:
         ValueError: shapes differ, or `label_smoothing` is a number outside [0, 1].
-        TypeError: `logits` is not floating, or `where` is not boolean.
+        TypeError: `logits` are not floating, or `where` is not boolean.
 
     Guarantees:
         - Exact for logits of any size: an infinite one on the right side costs 0, on
@@ -161,7 +161,7 @@ def weighted_sigmoid_cross_entropy(
 
     Raises:
         ValueError: shapes differ.
-        TypeError: `logits` is not floating, or `where` is not boolean.
+        TypeError: `logits` are not floating, or `where` is not boolean.
 
     Examples:
         >>> logits, target = jnp.array([0.0, 100.0]), jnp.array([1, 0])

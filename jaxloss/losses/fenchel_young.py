@@ -33,7 +33,7 @@ def sparsemax_loss(
 
     Raises:
         ValueError: shapes differ.
-        TypeError: `logits` is not floating, or `where` is not boolean.
+        TypeError: `logits` are not floating, or `where` is not boolean.
 
     Guarantees:
         - The derivative is ``clip((logit + 1) / 2, 0, 1) - target``, within [-1, 1].

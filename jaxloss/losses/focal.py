@@ -44,7 +44,7 @@ def sigmoid_focal_loss(
     Raises:
         ValueError: shapes differ, `alpha` is a number outside [0, 1], or `gamma` one
             below 0.
-        TypeError: `logits` is not floating, or `where` is not boolean.
+        TypeError: `logits` are not floating, or `where` is not boolean.
 
     Guarantees:
         - Exact for logits of any size: no probability is rounded or clipped, and a
