@@ -15,8 +15,8 @@ def slopes(*slope_fns: Callable[..., Array]) -> Callable[[Callable], Callable]:
 
     A function with an array value is taken as elementwise, one with a scalar value
     as a function of whole arrays. A slope that is not finite counts as 0, and so do all
-    of a scalar that is nan: a loss of nan is seen in its value, and a weight of 0 really
-    keeps it out of a gradient.
+    of a scalar that is nan: a loss of nan is seen in its value, and a weight of 0
+    really keeps it out of a gradient.
 
     Value and slopes share no intermediate (the barrier keeps the compiler from joining
     them again), so each of them fuses into one pass over the inputs.
@@ -236,8 +236,7 @@ def _log_odds_against_jvp(primals, tangents):
     log_odds, highest, others = _odds_against(*primals)
     logits, label, highest = jax.lax.optimization_barrier((*primals, highest))
     others = jnp.where(jnp.isnan(log_odds), 0, others)
-    at_label = _distance(logits, label) == 0
-    slope = jnp.where(at_label, -others, jnp.exp(logits - highest))
+    slope = jnp.where(is_label(logits, label), -others, jnp.exp(logits - highest))
     slope = jnp.where(slope <= 1, slope, 0)  # inf and nan count as 0
     # A division is done once for each example, and all before it: the compiler takes
     # what is cheaper into the pass over the classes, and computes it for each of them.
@@ -259,8 +258,7 @@ def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
 
 
 def _slope_of_others(logits: Array, highest: Array, label: Array) -> Array:
-    at_label = _distance(logits, label) == 0
-    return jnp.where(at_label, 0, jnp.exp(logits - highest))
+    return jnp.where(is_label(logits, label), 0, jnp.exp(logits - highest))
 
 
 @slopes(_slope_of_others, no_slope, no_slope)
@@ -276,7 +274,7 @@ def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
 def _distance(logits: Array, label: Array) -> Array:
     """How far each class index is from the label.
 
-    Counted in floating numbers where these are exact, which compiles to faster programs.
+    Counted in floating numbers where these are exact: they compile to faster programs.
     """
     exact = logits.size <= 1 / jnp.finfo(logits.dtype).eps
     dtype = logits.dtype if exact else label.dtype
@@ -284,10 +282,26 @@ def _distance(logits: Array, label: Array) -> Array:
     return distance.astype(logits.dtype)
 
 
-@slopes(lambda x, y: (_distance(x, y) == 0).astype(x.dtype), no_slope)
+@slopes(lambda x, y: is_label(x, y).astype(x.dtype), no_slope)
 def at_label(x: Array, label: Array) -> Array:
     """The element at the label, nan for a label below 0."""
     return x.at[label].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
+
+
+def is_label(x: Array, label: Array) -> Array:
+    """Whether a class is the label."""
+    return _distance(x, label) == 0
+
+
+def unless_label(x: Array, label: Array) -> Array:
+    """0 at the label, infinity elsewhere."""
+    distance = _distance(x, label)
+    return distance / jnp.maximum(1 - distance, 0)
+
+
+def highest_other(x: Array, label: Array) -> Array:
+    """The highest element but for the label's, without derivatives."""
+    return jnp.max(jnp.minimum(x, (_distance(x, label) - 0.5) * jnp.inf))
 
 
 def within(x: Array, low: float, high: float) -> Array:

@@ -1,5 +1,9 @@
 """Losses that want the scores of the right classes ahead of the others by a margin."""
 
+from collections.abc import Callable
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -139,8 +143,7 @@ def multi_margin_loss(
     if class_weights is None:
         return loss
     weights = _inputs.option("class_weights", class_weights, score.shape, score)
-    hit = jnp.arange(score.size, dtype=label.dtype) == label
-    return loss * jnp.sum(weights, where=hit)
+    return loss * jnp.where(label >= 0, _numerics.at_label(weights, label), 0)
 
 
 def categorical_hinge_loss(score: ArrayLike, target: ArrayLike, /) -> Array:
@@ -181,61 +184,61 @@ def categorical_hinge_loss(score: ArrayLike, target: ArrayLike, /) -> Array:
     return _categorical_hinge(score, target)
 
 
-def _rivalry(score: Array, label: Array) -> tuple[Array, Array, Array]:
-    """The place of the label, that of its best rival, and how far it is behind."""
-    index = jnp.arange(score.size, dtype=label.dtype)
-    hit = index == label
-    others = jnp.where(hit, -jnp.inf, score)
-    best = (index == jnp.argmax(others).astype(label.dtype)) & ~hit
-    own = jnp.where(label >= 0, jnp.sum(score, where=hit), jnp.nan)
-    behind = jnp.max(others, initial=-jnp.inf) - own
-    return hit, best, behind
+def _behind(score: Array, label: Array) -> Array:
+    """How far the label is behind its best rival; nan for a label below 0."""
+    return _numerics.highest_other(score, label) - _numerics.at_label(score, label)
 
 
 def _shortfall_slope(score: Array, label: Array, margin: Array) -> Array:
-    hit, best, behind = _rivalry(score, label)
-    direction = best.astype(score.dtype) - hit.astype(score.dtype)
-    return jnp.where(margin + behind > 0, direction, 0)
+    hit = _numerics.is_label(score, label)
+    best = jnp.argmax(jnp.where(hit, -jnp.inf, score))
+    rival = _numerics.is_label(score, best) & ~hit
+    direction = rival.astype(score.dtype) - hit.astype(score.dtype)
+    return jnp.where(margin + _behind(score, label) > 0, direction, 0)
 
 
 @_numerics.slopes(
     _shortfall_slope,
     _numerics.no_slope,
-    lambda s, y, m: (m + _rivalry(s, y)[2] > 0).astype(s.dtype),
+    lambda s, y, m: (m + _behind(s, y) > 0).astype(s.dtype),
 )
 def _shortfall(score: Array, label: Array, margin: Array) -> Array:
-    short = margin + _rivalry(score, label)[2]
+    short = margin + _behind(score, label)
     return jnp.where(short <= 0, 0, short)
 
 
 def _shortfalls(score: Array, label: Array, margin: Array) -> Array:
     """How far the label falls short of the margin to each rival."""
-    hit = jnp.arange(score.size, dtype=label.dtype) == label
-    own = jnp.where(label >= 0, jnp.sum(score, where=hit), jnp.nan)
-    short = margin - own + score
-    return jnp.where(hit | (score == -jnp.inf) | (short <= 0), 0, short)
+    held = jnp.maximum(score, jnp.finfo(score.dtype).min)  # -inf - -inf would be nan
+    short = margin - _numerics.at_label(score, label) + held
+    return jnp.minimum(jnp.maximum(short, 0), _numerics.unless_label(score, label))
 
 
-def _pull(label: Array, rivals: Array) -> Array:
-    """What moves rivals moves the label the other way; nan moves nothing."""
-    hit = jnp.arange(rivals.size, dtype=label.dtype) == label
-    total = jnp.sum(rivals)
-    return jnp.where(hit, -total, rivals) + 0 * total
+def _pull(
+    of: Callable[[Array], Array], score: Array, label: Array, margin: Array
+) -> Array:
+    """What moves rivals moves the label the other way."""
+    total = jnp.sum(of(_shortfalls(score, label, margin)))
+    score, label, margin, total = jax.lax.optimization_barrier(
+        (score, label, margin, total)
+    )
+    hit = _numerics.is_label(score, label)
+    return jnp.where(hit, -total, of(_shortfalls(score, label, margin))) / score.size
 
 
 @_numerics.slopes(
-    lambda s, y, m: _pull(y, jnp.sign(_shortfalls(s, y, m))) / s.size,
+    partial(_pull, jnp.sign),
     _numerics.no_slope,
-    lambda s, y, m: jnp.sum(jnp.sign(_shortfalls(s, y, m))) / s.size,
+    lambda s, y, m: jnp.mean(jnp.sign(_shortfalls(s, y, m))),
 )
 def _mean_shortfall(score: Array, label: Array, margin: Array) -> Array:
     return jnp.sum(_shortfalls(score, label, margin)) / score.size
 
 
 @_numerics.slopes(
-    lambda s, y, m: _pull(y, 2 * _shortfalls(s, y, m)) / s.size,
+    partial(_pull, lambda short: 2 * short),
     _numerics.no_slope,
-    lambda s, y, m: jnp.sum(2 * _shortfalls(s, y, m)) / s.size,
+    lambda s, y, m: jnp.mean(2 * _shortfalls(s, y, m)),
 )
 def _mean_squared_shortfall(score: Array, label: Array, margin: Array) -> Array:
     return jnp.sum(_shortfalls(score, label, margin) ** 2) / score.size
