@@ -6,7 +6,7 @@ PARITY := .venv-parity/bin
 export JAX_PLATFORMS ?= cpu
 export TQDM_MININTERVAL ?= 1
 
-.PHONY: demo test parity docs lint clean
+.PHONY: demo test parity bench docs lint clean
 
 demo: .venv/examples.stamp
 	$(BIN)/python examples/noisy_labels.py
@@ -22,6 +22,9 @@ parity: .venv-parity/parity.stamp
 docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
 	@echo 'See build/docs/index.html.'
+
+bench: .venv-parity/benchmarks.stamp
+	$(PARITY)/python -m benchmarks losses $(BENCH_ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

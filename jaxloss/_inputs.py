@@ -1,7 +1,9 @@
 """What a loss asks of its inputs before it computes: the only place that knows chex."""
 
+import contextvars
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import chex
 import jax.numpy as jnp
@@ -174,13 +176,33 @@ def share(name: str, value: ArrayLike) -> None:
 
 
 def require(ok: Array, name: str, wanted: str, value: Array) -> None:
-    """States a condition on values, which `jaxloss.checked` turns into an error."""
-    if math.prod(value.shape) == 0:
+    """States a condition on values, which `with_checks` turns into an error.
+
+    Elsewhere nothing is traced: a check that nobody reads would still keep a compiled
+    function from being called the fast way.
+    """
+    if not _checking.get() or math.prod(value.shape) == 0:
         return
     offending = jnp.max(value, where=~ok, initial=_least(value))
     checkify.debug_check(
         jnp.all(ok), f"`{name}` must be {wanted}, got {{value}}.", value=offending
     )
+
+
+def with_checks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the conditions its losses state: (error, result)."""
+
+    def checked(*args: Any) -> Any:
+        token = _checking.set(True)
+        try:
+            return checkify.checkify(function)(*args)
+        finally:
+            _checking.reset(token)
+
+    return checked
+
+
+_checking = contextvars.ContextVar("jaxloss_checking", default=False)
 
 
 def _boolean(name: str, value: ArrayLike) -> Array:

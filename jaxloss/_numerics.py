@@ -171,9 +171,16 @@ def top(x: Array) -> Array:
     return jax.lax.stop_gradient(jnp.clip(jnp.max(x, initial=-jnp.inf), -bound, bound))
 
 
-def softmax(x: Array) -> Array:
-    """The share of each exponential in their sum."""
-    return _share_of_total(x, top(x))
+def surprises(logits: Array) -> tuple[Array, Array, Array]:
+    """Minus the log-probabilities, the highest logit, and `log_total`.
+
+    To be summed in a pass of their own; without derivatives. Next to 0 they have the
+    error of the rounding of 1, where `log_softmax` has none.
+    """
+    highest = top(logits)
+    total = log_total(logits, highest)
+    logits, again = jax.lax.optimization_barrier((logits, highest))
+    return jnp.maximum(again - logits, -0.0) + total, highest, total
 
 
 def _share_of_total(x: Array, top: Array) -> Array:
@@ -182,36 +189,23 @@ def _share_of_total(x: Array, top: Array) -> Array:
 
 @slopes(_share_of_total, no_slope)
 def log_total(x: Array, top: Array) -> Array:
-    """log(sum(exp(x - top))), exact also where one element outweighs all others.
-
-    nan when no share of the total is defined. The exponentials that are 1 are counted
-    apart from the others, and in a pass of their own: a sum takes one use of an
-    exponential into its pass over the batch, and no selection.
-    """
-    exponentials = jnp.exp(x - top)
-    others = jnp.sum(exponentials - jnp.floor(exponentials))
-    x, top, others = jax.lax.optimization_barrier((x, top, others))
-    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1))
-    endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
-    total = jnp.where(endless, 0, others + (ones - 1))
-    return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
+    """log(sum(exp(x - top))); nan when no share of the total is defined."""
+    endless = 2.0**100  # beside this the exponentials of finite numbers vanish
+    total = jnp.sum(jnp.minimum(jnp.exp(x - top), endless))
+    defined = (total > 0) & (total < 1.5 * endless)
+    return jnp.where(defined, jnp.log(jnp.where(total < endless, total, 1)), jnp.nan)
 
 
 @jax.custom_jvp
 def log_softmax(logits: Array) -> Array:
     """Log-probabilities that are accurate also next to 0, nan when none is defined."""
-    return -surprises(logits)[0]
-
-
-def surprises(logits: Array) -> tuple[Array, Array, Array]:
-    """Minus `log_softmax`, without derivatives; the highest logit, and log_total.
-
-    To be summed in a pass of its own.
-    """
-    highest = top(logits)
-    total = log_total(logits, highest)
-    z, top_again, total_again = jax.lax.optimization_barrier((logits, highest, total))
-    return jnp.maximum(top_again - z, -0.0) + total_again, highest, total
+    highest = jnp.max(logits, initial=-jnp.inf)
+    at_top = logits == highest
+    tops = jnp.sum(at_top).astype(logits.dtype)
+    below = jnp.where(at_top, 0, logits - jnp.where(at_top, 0, highest))
+    rest = jnp.sum(jnp.exp(below), where=~at_top) + (tops - 1)
+    undefined = (highest == -jnp.inf) | ((highest == jnp.inf) & (tops > 1))
+    return below - jnp.log1p(rest) + jnp.where(undefined, jnp.nan, 0)
 
 
 @log_softmax.defjvp

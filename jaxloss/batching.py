@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.experimental import checkify
+
+from jaxloss import _inputs
 
 Kernel = Callable[..., Any]
 
@@ -137,7 +138,7 @@ def _compiled(spec: _Spec) -> Kernel:
 
 @functools.lru_cache(maxsize=1024)
 def _compiled_with_checks(spec: _Spec) -> Kernel:
-    return jax.jit(_lifted(spec, checkify.checkify))
+    return jax.jit(_lifted(spec, _inputs.with_checks))
 
 
 def _lifted(spec: _Spec, transform: Callable[[Kernel], Kernel]) -> Kernel:

@@ -43,7 +43,7 @@ def categorical_cross_entropy(
         TypeError: `probability` is not floating.
 
     Guarantees:
-        - ``inf`` when a class of probability 0 has a target above 0.
+        - ``inf`` when a class of probability 0 has a target that can be seen beside 1.
         - ``nan`` when a probability is outside [0, 1], or when all are 0 and
           `normalize` is on.
         - No derivative is nan; one that is infinite counts as 0.

@@ -27,8 +27,8 @@ def kl_divergence(log_prediction: ArrayLike, target: ArrayLike, /) -> Array:
         TypeError: `log_prediction` is not floating.
 
     Guarantees:
-        - A target of 0 costs 0, also on an impossible class; any other target on an
-          impossible class costs ``inf``.
+        - A target of 0 costs 0, also on an impossible class, where one that can be seen
+          beside 1 costs ``inf``.
         - ``nan``, with gradient 0, when an element is nan or a target is negative.
         - No derivative is nan or infinite. That by a target of 0, which has no finite
           one, is taken at the smallest normal number.

@@ -1,0 +1,1 @@
+"""How fast the losses are beside those of other libraries: `python -m benchmarks`."""
