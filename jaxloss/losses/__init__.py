@@ -97,6 +97,7 @@ from jaxloss.losses.sampled import (
     sampled_softmax_cross_entropy as sampled_softmax_cross_entropy,
 )
 from jaxloss.losses.scores import (
+    error_norm as error_norm,
     margin as margin,
 )
 from jaxloss.losses.segmentation import (
