@@ -5,5 +5,6 @@ from jaxloss import (
     ledger as ledger,
     losses as losses,
     reduction as reduction,
+    weighting as weighting,
 )
 from jaxloss.batching import checked as checked, per_sample as per_sample

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.experimental import checkify
 from jax.typing import ArrayLike
@@ -173,6 +175,72 @@ def share(name: str, value: ArrayLike) -> None:
     """Refuses a Python number outside [0, 1]; what is traced passes."""
     if isinstance(value, (int, float)) and not 0 <= value <= 1:
         raise ValueError(f"`{name}` must be in [0, 1], got {value}.")
+
+
+def weighted(losses: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array]:
+    """Returns losses and their weights, None for 1, as float32 or wider, in one shape.
+
+    A loss that is not finite is 0 where its weight is.
+    """
+    losses = jnp.asarray(losses)
+    weights = jnp.ones(losses.shape) if weights is None else jnp.asarray(weights)
+    if losses.shape != weights.shape:
+        raise ValueError(
+            f"`weights` must have the shape of `losses`, {losses.shape}, got "
+            f"{weights.shape}. One weight belongs to one example."
+        )
+    if not jnp.issubdtype(losses.dtype, jnp.floating):
+        raise TypeError(f"`losses` must be floating, got {losses.dtype}.")
+    dtype = losses.dtype if losses.dtype == jnp.float64 else jnp.float32
+    losses, weights = losses.astype(dtype), weights.astype(dtype)
+    absent = (weights == 0) & ~jnp.isfinite(losses)
+    return jnp.where(absent, 0, losses), weights
+
+
+def batch(
+    name: str, values: ArrayLike, where: ArrayLike | None, /
+) -> tuple[Array, Array]:
+    """Returns one number for each example, without a gradient, and which count.
+
+    Those count that are finite and kept by `where`; the others are 0.
+    """
+    array = jnp.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(
+            f"`{name}` must have shape (batch,), got {array.shape}. One weight belongs "
+            f"to one example; fold further axes into one with `{name}.ravel()`."
+        )
+    array = jax.lax.stop_gradient(*_floating({name: array}).values())
+    counts = jnp.isfinite(array)
+    if where is not None:
+        counts &= mask("where", where, array.shape)
+    return jnp.where(counts, array, 0), counts
+
+
+def segments(name: str, ids: ArrayLike, shape: tuple[int, ...], count: int, /) -> Array:
+    """Returns ids in [0, count) as int32, `count` for each that is not one of them."""
+    array = jnp.asarray(ids)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(f"`{name}` must be integers, got {array.dtype}.")
+    if array.shape != shape:
+        raise ValueError(f"`{name}` must have shape {shape}, got {array.shape}.")
+    if jnp.iinfo(array.dtype).bits < 32:
+        array = array.astype(jnp.int32)
+    known = (array >= 0) & (array < count)
+    return jnp.where(known, array, count).astype(jnp.int32)
+
+
+def whole(name: str, value: object, most: int | None = None, /) -> None:
+    """Refuses what is not a static whole number from 0 on, and up to `most`."""
+    limit = "" if most is None else f" and at most {most}"
+    if (
+        not isinstance(value, (int, np.integer))
+        or value < 0
+        or (most is not None and value > most)
+    ):
+        raise ValueError(
+            f"`{name}` must be a whole number, not below 0{limit}, got {value}."
+        )
 
 
 def require(ok: Array, name: str, wanted: str, value: Array) -> None:

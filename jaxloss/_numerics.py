@@ -1,6 +1,7 @@
 """The few primitives that losses share, safe where the plain ones are not."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -301,6 +302,43 @@ def highest_other(x: Array, label: Array) -> Array:
 def within(x: Array, low: float, high: float) -> Array:
     """Whether all is within these bounds; what is nan is not."""
     return (jnp.min(x, initial=high) >= low) & (jnp.max(x, initial=low) <= high)
+
+
+#: W(x) in powers of q = sqrt(2 (e x + 1)), around the branch point x = -1/e.
+_LAMBERT_SERIES = (
+    -1.0,
+    1.0,
+    -1 / 3,
+    11 / 72,
+    -43 / 540,
+    769 / 17280,
+    -221 / 8505,
+    680863 / 43545600,
+)
+
+
+def lambert_w(x: Array) -> Array:
+    """W with W exp(W) = x, the branch from -1 up; -1 where x is below -1/e.
+
+    No derivative is defined. Halley's steps start within 2 % and triple the digits.
+    """
+    highest = jnp.finfo(x.dtype).max
+    x = jnp.minimum(x, highest)
+    # 1/e in two parts, so that the difference to it is exact. Without the barrier the
+    # compiler would add up the parts first.
+    tail = -1.2428753672788363e-17 if x.dtype == jnp.float64 else -9.149755188170101e-9
+    apart = jax.lax.optimization_barrier(x + 1 / math.e) + tail
+    q = jnp.sqrt(2 * math.e * jnp.maximum(apart, 0))
+    series = jnp.polyval(jnp.asarray(_LAMBERT_SERIES[::-1], x.dtype), q)
+    above = jnp.log1p(jnp.maximum(x, -0.5))
+    w = above * (1 - jnp.log1p(jnp.maximum(above, 0)) / (2 + above))
+    w = jnp.where(x < -0.1, series, w)
+    for _ in range(5):
+        # Divided by exp(w), the textbook step does not overflow.
+        off = w - x * jnp.exp(-w)
+        w = w - off / ((w + 1) - (w + 2) * off / (2 * w + 2))
+    near = q < jnp.finfo(x.dtype).eps ** 0.125  # where the steps would divide 0 by 0
+    return jnp.where(near, series, w)
 
 
 def smooth(target: Array, kept: Array, share: float | Array) -> Array:

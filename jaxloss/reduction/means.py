@@ -1,4 +1,4 @@
-"""From the losses of a batch to one number; each function says what it divides by."""
+"""Sums and means of the losses of a batch, each of which says what it divides by."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
+
+from jaxloss import _inputs
 
 
 def weighted_sum(losses: ArrayLike, weights: ArrayLike) -> Array:
@@ -89,7 +91,6 @@ def batch_mean(losses: ArrayLike, weights: ArrayLike | None = None) -> Array:
         >>> batch_mean(jnp.array([1.0, 3.0, jnp.nan, 4.0]), jnp.array([1, 1, 0, 0]))
         Array(1., dtype=float32)
     """
-    weights = jnp.ones(jnp.shape(losses)) if weights is None else weights
     return Total.of(losses, weights).sum / max(jnp.size(losses), 1)
 
 
@@ -101,8 +102,9 @@ class Total(NamedTuple):
     leaf as the pytree that they are; ``mean()`` comes last.
 
     Attributes:
-        sum: sum of the losses, each times its weight, shape ``()``.
-        weight: sum of the weights, shape ``()``.
+        sum: sum of the losses, each times its weight, shape ``()``, or one for each
+            group.
+        weight: sum of the weights, in the shape of `sum`.
 
     Examples:
         >>> first = Total.of(jnp.array([1.0, 2.0, 3.0]), jnp.ones(3))
@@ -115,22 +117,10 @@ class Total(NamedTuple):
     weight: Array
 
     @classmethod
-    def of(cls, losses: ArrayLike, weights: ArrayLike) -> Total:
-        """Adds up a batch; raises ValueError when the shapes differ."""
-        losses, weights = jnp.asarray(losses), jnp.asarray(weights)
-        if losses.shape != weights.shape:
-            raise ValueError(
-                f"`weights` must have the shape of `losses`, {losses.shape}, got "
-                f"{weights.shape}. One weight belongs to one example."
-            )
-        if not jnp.issubdtype(losses.dtype, jnp.floating):
-            raise TypeError(f"`losses` must be floating, got {losses.dtype}.")
-        dtype = losses.dtype if losses.dtype == jnp.float64 else jnp.float32
-        weights = weights.astype(dtype)
-        losses = losses.astype(dtype)
-        absent = (weights == 0) & ~jnp.isfinite(losses)
-        counted = jnp.where(absent, 0, losses)
-        return cls(jnp.sum(weights * counted), jnp.sum(weights))
+    def of(cls, losses: ArrayLike, weights: ArrayLike | None = None) -> Total:
+        """Adds up a batch; weights of None are 1. Shapes that differ are refused."""
+        losses, weights = _inputs.weighted(losses, weights)
+        return cls(jnp.sum(weights * losses), jnp.sum(weights))
 
     @classmethod
     def zero(cls) -> Total:
