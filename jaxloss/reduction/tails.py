@@ -174,7 +174,8 @@ def tilted_mean(
         - No overflow: any t and any finite losses give a number between the smallest
           and the largest loss, up to rounding, and it does not fall as t rises.
         - Accurate for small t as well, where the formula divides 0 by 0.
-        - The gradient is not negative and sums to 1.
+        - The gradient is not negative and sums to 1, unless losses differ by less than
+          1e-20 or more than 1e30, where it may underflow.
         - A loss of weight 0 reaches neither value nor gradient, even if it is nan or
           inf. One that is not finite and has a weight gives what it gives in the
           weighted mean; a weight below 0 gives nan.
@@ -196,25 +197,27 @@ def tilted_mean(
     losses = jnp.where(finite & counts, losses, 0)
     total = jnp.sum(weights)
     share = weights / jnp.where(total == 0, 1, total)
-    # The largest exponent is that of `pivot`, so none is above 0.
-    pivot = jnp.where(
-        t >= 0,
-        jnp.max(losses, where=counts, initial=-largest),
-        jnp.min(losses, where=counts, initial=largest),
+    low = jnp.min(losses, where=counts, initial=largest)
+    high = jnp.max(losses, where=counts, initial=-largest)
+    low, high = jax.lax.stop_gradient((jnp.minimum(low, high), high))
+    # In units of the width, which may itself overflow, so half of it is kept; and from
+    # the end that t tilts towards, so that no exponent is above 0.
+    half = high / 2 - low / 2
+    half = jnp.where(half > 0, half, 1)
+    end = jnp.where(jnp.any(counts), jnp.where(t >= 0, high, low), 0)
+    x = jnp.where(counts, (losses / 2 - end / 2) / half, 0)
+    # Beyond this tilt only the end is left, to the last digit.
+    tilt = jnp.clip(
+        t * half * 2, -1e3 / jnp.finfo(x.dtype).eps, 1e3 / jnp.finfo(x.dtype).eps
     )
-    pivot = jax.lax.stop_gradient(jnp.where(jnp.any(counts), pivot, 0))
-    apart = jnp.where(counts, losses - pivot, 0)
-    flat = jnp.abs(t) * jnp.max(jnp.abs(apart), initial=0) < jnp.sqrt(
-        jnp.finfo(losses.dtype).eps
-    )
-    tilt = jnp.where(flat, jnp.where(t >= 0, 1, -1), t)
-    steep_mean = _log_mean_exp(tilt * apart, share) / tilt
-    # The first two terms of its series around t = 0.
-    near = jnp.where(flat, apart, 0)
-    mean = jnp.sum(share * near)
-    flat_mean = mean + t / 2 * jnp.sum(share * (near - mean) ** 2)
-    value = pivot + jnp.where(flat, flat_mean, steep_mean)
-    return value + loud + _nan_if_bad(losses, weights)
+    flat = jnp.abs(tilt) < jnp.sqrt(jnp.finfo(x.dtype).eps)
+    steep = jnp.where(flat, jnp.where(t >= 0, 1, -1), tilt)
+    mean = jnp.sum(share * x)
+    # The first two terms of the series around a tilt of 0.
+    flat_mean = mean + tilt / 2 * jnp.sum(share * (x - mean) ** 2)
+    steep_mean = _log_mean_exp(steep * x, share) / steep
+    off = half * jnp.where(flat, flat_mean, steep_mean)
+    return end + off + off + loud + _nan_if_bad(losses, weights)
 
 
 def _log_mean_exp(x: Array, share: Array) -> Array:

@@ -118,9 +118,9 @@ def importance(
     Examples:
         >>> scores = jnp.array([0.0, 1.0, 3.0, jnp.nan])
         >>> indices, weights, gain = importance(jax.random.key(2), scores, 4)
-        >>> indices, weights.round(4), gain.round(4)
+        >>> indices, weights, gain
         (Array([2, 2, 1, 2], dtype=int32),
-         Array([0.4444, 0.4444, 1.3333, 0.4444], dtype=float32),
+         Array([0.4444, 0.4444, 1.3333 , 0.4444], dtype=float32),
          Array(1.3693, dtype=float32))
 
     References:
