@@ -1,9 +1,13 @@
 """The shared primitives at the points where the plain ones fail."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
 
 from jaxloss import _numerics
 
@@ -321,3 +325,53 @@ def test_logsumexp_where_of_nothing_is_minus_infinity_without_slope():
     assert _numerics.logsumexp_where(x, nowhere) == -jnp.inf
     gradient = jax.grad(_numerics.logsumexp_where)(x, nowhere)
     np.testing.assert_array_equal(gradient, 0)
+
+
+# lambert_w
+
+
+def lambert_w(x, dtype):
+    return np.asarray(jax.jit(_numerics.lambert_w)(jnp.asarray(x, dtype)))
+
+
+def test_lambert_w_is_that_of_scipy():
+    small = np.logspace(-36, -0.44, 300)
+    x = np.concatenate([-small, small, np.logspace(0, 38, 300), np.linspace(-0.36, 3)])
+    x = x.astype(np.float32)
+    want = scipy.special.lambertw(x.astype(np.float64)).real
+    np.testing.assert_allclose(lambert_w(x, np.float32), want, rtol=1e-6)
+    with jax.enable_x64(True):
+        got = lambert_w(x.astype(np.float64), np.float64)
+    np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
+def lambert_w_from_the_branch_point(x):
+    """1 + W solves 1 + (u - 1) exp(u) = e x + 1, whose left side is a short series."""
+    inverse_e_rest = -1.2428753672788363e-17  # what a double leaves of 1 / e
+    target = np.e * ((x + 1 / np.e) + inverse_e_rest)
+
+    def left(u):
+        return sum((n - 1) / math.factorial(n) * u**n for n in range(2, 20)) - target
+
+    return scipy.optimize.brentq(left, 0, 1, xtol=1e-18) - 1
+
+
+def test_lambert_w_where_its_branches_meet():
+    # Floats just above -1/e, where the slope is infinite and where SciPy has half of
+    # the digits of a double.
+    edge = np.float32(-1 / np.e)
+    steps = np.concatenate([np.arange(1, 30), np.arange(30, 200_000, 999)])
+    x = (edge + (steps * np.spacing(-edge)).astype(np.float32)).astype(np.float32)
+    want = [lambert_w_from_the_branch_point(float(v)) for v in x]
+    np.testing.assert_allclose(lambert_w(x, np.float32), want, rtol=1e-6)
+    with jax.enable_x64(True):
+        got = lambert_w(x.astype(np.float64), np.float64)
+    np.testing.assert_allclose(got, want, rtol=1e-13)
+
+
+def test_lambert_w_at_the_ends():
+    got = lambert_w([-1 / np.e, -0.5, -INF, 0, INF, NAN], np.float32)
+    np.testing.assert_array_equal(got[:4], [-1, -1, -1, 0])
+    largest = float(np.finfo(np.float32).max)
+    np.testing.assert_allclose(got[4], scipy.special.lambertw(largest).real, rtol=1e-6)
+    assert np.isnan(got[5])

@@ -64,10 +64,11 @@ def mixture(
     """
     _inputs.whole("steps", steps)
     losses, counts = _inputs.batch("losses", losses, where)
-    low = jnp.min(losses, where=counts, initial=jnp.inf) / 2
-    width = jnp.max(losses, where=counts, initial=-jnp.inf) / 2 - low
+    small = losses / 16  # so that neither their range nor its inverse overflows
+    low = jnp.min(small, where=counts, initial=jnp.inf)
+    width = jnp.max(small, where=counts, initial=-jnp.inf) - low
     one_group = ~(width > 0)
-    x = (losses / 2 - low) / jnp.where(one_group, 1, width)
+    x = (small - low) / jnp.where(one_group, 1, width)
     x = jnp.where(counts & ~one_group, x, 0)
     present = counts.astype(x.dtype)
     floor = _FLOOR * _moments(x, present)[2]
