@@ -1,6 +1,7 @@
 """The shared primitives at the points where the plain ones fail."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -353,7 +354,8 @@ def lambert_w_from_the_branch_point(x):
     def left(u):
         return sum((n - 1) / math.factorial(n) * u**n for n in range(2, 20)) - target
 
-    return scipy.optimize.brentq(left, 0, 1, xtol=1e-18) - 1
+    u: Any = scipy.optimize.brentq(left, 0, 1, xtol=1e-18)
+    return u - 1
 
 
 def test_lambert_w_where_its_branches_meet():

@@ -207,10 +207,9 @@ def tilted_mean(
     end = jnp.where(jnp.any(counts), jnp.where(t >= 0, high, low), 0)
     x = jnp.where(counts, (losses / 2 - end / 2) / half, 0)
     # Beyond this tilt only the end is left, to the last digit.
-    tilt = jnp.clip(
-        t * half * 2, -1e3 / jnp.finfo(x.dtype).eps, 1e3 / jnp.finfo(x.dtype).eps
-    )
-    flat = jnp.abs(tilt) < jnp.sqrt(jnp.finfo(x.dtype).eps)
+    eps = jnp.finfo(x.dtype).eps
+    tilt = jnp.clip(t * half * 2, -1e3 / eps, 1e3 / eps)
+    flat = jnp.abs(tilt) < jnp.sqrt(eps)
     steep = jnp.where(flat, jnp.where(t >= 0, 1, -1), tilt)
     mean = jnp.sum(share * x)
     # The first two terms of the series around a tilt of 0.

@@ -19,7 +19,7 @@ def test_group_means_are_those_of_each_group_alone():
     want = [
         np.average(losses[groups == g], weights=weights[groups == g]) for g in range(4)
     ]
-    np.testing.assert_allclose(got, [*want, 0], rtol=5e-6, atol=1e-7)
+    np.testing.assert_allclose(got, np.array([*want, 0]), rtol=5e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32])

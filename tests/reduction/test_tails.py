@@ -304,24 +304,22 @@ def test_shapes_must_agree(mean):
 def test_options_are_traced_and_compile_once():
     traces = []
 
-    @jax.jit
     def together(losses, alpha, drop, share, k, t):
         traces.append(1)
         return (
-            tail_mean(losses, alpha, drop)
-            + trimmed_mean(losses, share)
-            + top_k_mean(losses, k)
-            + tilted_mean(losses, t)
+            reduction.tail_mean(losses, alpha, drop)
+            + reduction.trimmed_mean(losses, share)
+            + reduction.top_k_mean(losses, k)
+            + reduction.tilted_mean(losses, t)
         )
 
+    compiled = jax.jit(together)
     losses, _ = drawn(21, 10)
-    for step in range(3):
-        options = (0.1 * step, 0.2 * step, 0.1 * step, step, 1.0 - step)
-        got = together(losses, *options)
-        want = together.__wrapped__(losses, *options)
-        traces.pop()
-        np.testing.assert_allclose(got, want, rtol=1e-6)
+    steps = [(0.1 * i, 0.2 * i, 0.1 * i, i, 1.0 - i) for i in range(3)]
+    values = [compiled(losses, *options) for options in steps]
     assert len(traces) == 1
+    plain = [together(losses, *options) for options in steps]
+    np.testing.assert_allclose(values, plain, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Group DRO: the shares follow the losses, and nothing unknown moves them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +99,8 @@ def test_the_state_is_a_pytree_that_a_scan_carries():
     groups = jnp.tile(jnp.array([0, 1, 1, 0]), (7, 1))
 
     def step(state, batch):
-        weights, state = group_weights(*batch, state)
+        losses, groups = batch
+        weights, state = group_weights(losses, groups, state)
         return state, weights
 
     state, weights = jax.lax.scan(step, init_groups(2), (losses, groups))
@@ -127,6 +130,7 @@ def test_bad_input_is_refused():
         ValueError, match=r"`groups` must have shape \(3,\), got \(2,\)"
     ):
         group_weights(losses, jnp.zeros(2, jnp.int32), state)
+    wrong: Any
     for wrong in (0, -1, 1.5):
         with pytest.raises(ValueError, match="`num_groups` must be"):
             init_groups(wrong)

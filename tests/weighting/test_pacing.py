@@ -1,5 +1,7 @@
 """Weights by how hard an example is, and schedules of the share."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,9 +80,10 @@ def test_superloss_weights_minimise_their_objective(tau, lam):
             return (loss - tau) * np.exp(log_weight) + lam * log_weight**2
 
         # Bounded as in the paper: beyond, no minimum exists.
-        best = scipy.optimize.minimize_scalar(
+        result: Any = scipy.optimize.minimize_scalar(
             objective, bounds=(-10, 1), method="bounded", options={"xatol": 1e-10}
-        ).x
+        )
+        best = result.x
         np.testing.assert_allclose(weight, np.exp(best), rtol=1e-4)
 
 

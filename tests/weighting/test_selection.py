@@ -1,5 +1,7 @@
 """Choosing by loss: beside a sort in NumPy, with ties, nan and padding."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,6 +144,7 @@ def test_bad_input_is_refused():
         weighting.keep_small(losses, 0.5, where=jnp.ones(4))
     with pytest.raises(ValueError, match=r"`where` must have shape \(4,\)"):
         weighting.keep_small(losses, 0.5, where=jnp.ones((4, 1), bool))
+    k: Any
     for k in (5, -1, 2.0):
         with pytest.raises(ValueError, match="`k` must be a whole number"):
             weighting.largest_indices(losses, k)
