@@ -13,13 +13,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", choices=["losses"])
     parser.add_argument("--only", nargs="+", default=[], metavar="LOSS")
+    parser.add_argument("--shapes", choices=["small", "full"], default="full")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--save", action="store_true", help="into benchmarks/results")
     options = parser.parse_args()
 
     from benchmarks import losses
 
-    results = losses.run(options.only, options.rounds)
+    results = losses.run(options.only, options.shapes, options.rounds)
     print(losses.table(results))
     if options.save:
         losses.save(results)

@@ -25,11 +25,17 @@ MODES = {
 PACKAGES = ("jax", "jaxlib", "optax", "torch", "tensorflow", "numpy")
 
 
-def run(only: list[str], rounds: int) -> dict:
+def run(only: list[str], shapes: str, rounds: int) -> dict:
     """Times every case; agreement is asserted before a clock starts."""
     torch.set_num_threads(os.cpu_count() or 1)
     names = only or list(CASES)
-    plan = [(n, s, m) for n in names for s in CASES[n].shapes for m in MODES]
+    plan = [
+        (name, shape, mode)
+        for name in names
+        for shape in CASES[name].shapes
+        if shapes == "full" or shape == SMALL
+        for mode in MODES
+    ]
     cases = []
     for name, shape, mode in (bar := tqdm(plan, unit="case")):
         bar.set_postfix_str(f"{name} {shape} {mode}")

@@ -587,6 +587,13 @@ CURVES = {
         },
         "margin",
     ),
+    "error_norm": Curve(
+        "logit of the given class, two others at 0",
+        -5,
+        5,
+        {"": of_class(losses.error_norm, 0, 0)},
+        "norm",
+    ),
 }
 
 WITHOUT_CURVE = {

@@ -104,7 +104,7 @@ class Total(NamedTuple):
     Attributes:
         sum: sum of the losses, each times its weight, shape ``()``, or one for each
             group.
-        weight: sum of the weights, in the shape of `sum`.
+        weight: sum of the weights, in the shape of ``sum``.
 
     Examples:
         >>> first = Total.of(jnp.array([1.0, 2.0, 3.0]), jnp.ones(3))

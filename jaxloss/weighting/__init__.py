@@ -1,7 +1,7 @@
 """From losses, scores or counts to weights, which no gradient flows through.
 
 A weighting never multiplies: its weights go to a reduction of `jaxloss.reduction`,
-which says what it divides by. An example that is padding (`where`), or whose loss is
+which says what it divides by. An example that is padding (``where``), or whose loss is
 nan or inf, gets weight 0 and is never chosen.
 """
 

@@ -31,7 +31,7 @@ def curriculum(
         power: form of the way there, above 0.
 
     Returns:
-        A schedule: ``schedule(step)`` is the share, shape ``()``, float32. It goes
+        The schedule; ``schedule(step)`` is the share, shape ``()``, float32. It goes
         where an optax schedule goes, as in `optax.join_schedules`.
 
     Raises:
