@@ -115,7 +115,7 @@ def checked(kernel: Kernel, /) -> Kernel:
         message = error.get()
         if message is not None:
             message = message.removesuffix(" (`check` failed)")
-            raise ValueError(f"{_name(spec.loss)}, {message}")
+            raise ValueError(f"{name_of(spec.loss)}, {message}")
         return losses
 
     return raising
@@ -150,7 +150,7 @@ def _lifted(spec: _Spec, transform: Callable[[Kernel], Kernel]) -> Kernel:
         def one(*example: Any) -> Any:
             return _as_losses(spec.loss, spec.loss(*example, **options, **arrays))
 
-        lengths, example = _split(spec, in_axes, data)
+        lengths, example, _ = split(spec.loss, in_axes, data, spec.batch_ndim)
         if 0 in lengths:  # there is nothing to map, only a shape to find
             result = jax.eval_shape(transform(one), *example)
             return jax.tree.map(lambda x: jnp.zeros(lengths + x.shape, x.dtype), result)
@@ -172,7 +172,7 @@ def _as_loss(loss: Callable[..., Any], part: str, result: Any) -> Array:
     value = jnp.asarray(result)
     if value.shape:
         raise ValueError(
-            f"{_name(loss)}{part} must return one number for an example, got shape "
+            f"{name_of(loss)}{part} must return one number for an example, got shape "
             f"{value.shape}. Take its mean or sum, or map one more axis with "
             "`batch_ndim`."
         )
@@ -180,17 +180,26 @@ def _as_loss(loss: Callable[..., Any], part: str, result: Any) -> Array:
     return value.astype(jnp.float32) if narrow else value
 
 
-def _split(
-    spec: _Spec, in_axes: Any, data: tuple[Any, ...]
-) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    """Lengths of the batch axes, which all data share, and the shapes of an example."""
+def split(
+    loss: Callable[..., Any],
+    in_axes: Any,
+    data: tuple[Any, ...],
+    batch_ndim: int = 1,
+    shared: int = 0,
+) -> tuple[tuple[int, ...], tuple[Any, ...], list[int | None]]:
+    """Takes a batch apart, and refuses one whose parts do not fit together.
+
+    Returns the lengths of the batch axes, which all data share; the shapes of one
+    example; and the batch axis of each leaf. The first `shared` arguments of `loss` are
+    not among the data.
+    """
     prefix = tuple(in_axes) if isinstance(in_axes, (tuple, list)) else in_axes
     axes = jax.tree.leaves(
         jax.tree.broadcast(prefix, data, is_leaf=lambda axis: axis is None),
         is_leaf=lambda axis: axis is None,
     )
     leaves, treedef = jax.tree_util.tree_flatten_with_path(data)
-    names = _names(spec.loss, data)
+    names = _names(loss, shared, data)
     first: tuple[str, tuple[int, ...], tuple[int, ...]] | None = None
     example = []
     for axis, (path, leaf) in zip(axes, leaves, strict=True):
@@ -198,12 +207,12 @@ def _split(
         rest = list(shape)
         if axis is not None:
             name = f"`{names[path[0].idx]}{jax.tree_util.keystr(path[1:])}`"
-            if len(shape) < spec.batch_ndim or not -len(shape) <= axis < len(shape):
+            if len(shape) < batch_ndim or not -len(shape) <= axis < len(shape):
                 raise ValueError(
-                    f"{name} must have {spec.batch_ndim} batch axes, got shape "
+                    f"{name} must have {batch_ndim} batch axes, got shape "
                     f"{shape}. For what all examples share, say None in `in_axes`."
                 )
-            lengths = tuple(rest.pop(axis) for _ in range(spec.batch_ndim))
+            lengths = tuple(rest.pop(axis) for _ in range(batch_ndim))
             if first is None:
                 first = name, lengths, shape
             elif lengths != first[1]:
@@ -213,22 +222,23 @@ def _split(
                 )
         example.append(jax.ShapeDtypeStruct(tuple(rest), jnp.asarray(leaf).dtype))
     if first is None:
-        raise ValueError(f"{_name(spec.loss)} was given no batch: no mapped argument.")
-    return first[1], jax.tree.unflatten(treedef, example)
+        raise ValueError(f"{name_of(loss)} was given no batch: no mapped argument.")
+    return first[1], jax.tree.unflatten(treedef, example), axes
 
 
-def _names(loss: Callable[..., Any], data: tuple[Any, ...]) -> list[str]:
-    """What the loss calls its positional arguments."""
+def _names(loss: Callable[..., Any], shared: int, data: tuple[Any, ...]) -> list[str]:
+    """What the loss calls its positional arguments after the shared ones."""
     try:
         parameters = inspect.signature(loss).parameters.values()
     except (TypeError, ValueError):
         parameters = ()
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in parameters if p.kind in kinds][: len(data)]
+    names = [p.name for p in parameters if p.kind in kinds][shared:][: len(data)]
     return names + [f"argument {i}" for i in range(len(names), len(data))]
 
 
-def _name(loss: Callable[..., Any]) -> str:
+def name_of(loss: Callable[..., Any]) -> str:
+    """What a loss is called in messages."""
     while isinstance(loss, functools.partial):
         loss = loss.func
     return getattr(loss, "__name__", type(loss).__name__)

@@ -1,0 +1,17 @@
+"""Per-example gradients of any JAX function, at about the price of one batch gradient."""
+
+from jaxloss.gradients.factors import PerExampleGradients as PerExampleGradients
+from jaxloss.gradients.queries import (
+    clip_weights as clip_weights,
+    dot as dot,
+    materialise as materialise,
+    norms as norms,
+    weighted_sum as weighted_sum,
+)
+from jaxloss.gradients.similarity import gram as gram
+from jaxloss.gradients.transforms import (
+    clipped_sum as clipped_sum,
+    directional as directional,
+    norms_streaming as norms_streaming,
+    per_example as per_example,
+)
