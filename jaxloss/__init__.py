@@ -2,6 +2,7 @@
 
 from jaxloss import (
     audit as audit,
+    gradients as gradients,
     ledger as ledger,
     losses as losses,
     reduction as reduction,

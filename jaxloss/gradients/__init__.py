@@ -1,6 +1,11 @@
-"""Per-example gradients of any JAX function, at about the price of one batch gradient."""
+"""Per-example gradients of any JAX function, kept in factors instead of written out."""
 
+from jaxloss.gradients.explain import Explanation as Explanation, explain as explain
 from jaxloss.gradients.factors import PerExampleGradients as PerExampleGradients
+from jaxloss.gradients.noise import (
+    NoiseScale as NoiseScale,
+    noise_scale as noise_scale,
+)
 from jaxloss.gradients.queries import (
     clip_weights as clip_weights,
     dot as dot,

@@ -5,7 +5,6 @@ kept in float32 or wider.
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -112,8 +111,7 @@ def along(
 ) -> Array:
     """The inner product of the gradient at a cluster with a direction of the leaf."""
     total = jnp.zeros((), accumulator(direction.dtype))
-    numbers = (*(i for i, _ in cluster.dense), *cluster.lookups)
-    for site, (x, delta) in ((layout.sites[i], factors[i]) for i in numbers):
+    for site, (x, delta) in ((layout.sites[i], factors[i]) for i in cluster.sites):
         matrix = _wide(direction)
         if isinstance(site.rule, Conv):
             out = convolved(site, _wide(x), follow(site.chain, matrix))
@@ -194,12 +192,14 @@ def _add(total: Array | None, term: Array) -> Array:
 
 
 def flops(layout: Layout, cluster: Cluster, method: Method) -> int:
-    """Multiplications and additions of a squared norm, about."""
+    """Additions and multiplications for the squared norm of one example, about."""
     groups, steps, n, m = sizes(layout, cluster)
-    if steps == 1:
+    looked = sum(layout.sites[i].sizes[1] for i in cluster.lookups)
+    if steps == 1 and not looked:
         return 2 * groups * (n + m)
-    per_group = 2 * steps * n * m + 2 * n * m
-    if not is_direct(layout, cluster, method):
-        per_group = 2 * steps * steps * (n + m + 1)
-    taken = sum(math.prod(layout.sites[i].sizes[::3]) for i in cluster.lookups)
-    return groups * per_group + 2 * taken
+    if not steps:
+        return 3 * groups * looked * m
+    if is_direct(layout, cluster, method):
+        return groups * (2 * (steps + 1) * n * m + looked * m)
+    crossed = 2 * steps * looked * (m + 1)
+    return groups * (2 * steps * steps * (n + m + 1) + crossed + 3 * looked * m)

@@ -15,8 +15,16 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Literal
 
-from jaxloss.gradients.plan import CALLS, REMATS, Path, Plan, Program, nested
-from jaxloss.gradients.plan import opened, scan_counts
+from jaxloss.gradients.plan import (
+    CALLS,
+    REMATS,
+    Path,
+    Plan,
+    Program,
+    nested,
+    opened,
+    scan_counts,
+)
 
 Values = list[Any]
 BySite = dict[int, Any]
@@ -123,9 +131,7 @@ def run(
 
 def bind(eqn: Any, values: Values) -> Values:
     """Evaluates one equation as it stands."""
-    outputs = eqn.primitive.bind(
-        *values, **eqn.primitive.get_bind_params(eqn.params)
-    )
+    outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     return outputs if eqn.primitive.multiple_results else [outputs]
 
 
@@ -159,7 +165,7 @@ def _metered(measure: Callable[[Any, Array], Array]) -> Callable[..., Array]:
 def _nested(
     plan: Plan, eqn: Any, values: Values, path: Path, eps: BySite, meters: Meters
 ) -> tuple[Values, BySite]:
-    """Rebuilds a nested program, with the zeros as inputs and what is met as outputs."""
+    """Rebuilds a nested program: the zeros join its inputs, what is met its outputs."""
     jaxpr, consts = opened(nested(eqn))
     own = {i: eps[i] for i in plan.inside[path] if i in eps}
     name, params = eqn.primitive.name, eqn.params

@@ -30,6 +30,11 @@ class Cluster:
     lookups: tuple[int, ...]
     reference: int  # the site whose chain and sizes are those of the cluster
 
+    @property
+    def sites(self) -> tuple[int, ...]:
+        """The numbers of all of them."""
+        return tuple(i for i, _ in self.dense) + self.lookups
+
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
@@ -72,7 +77,9 @@ class Layout:
         return tuple(k for k, leaf in enumerate(self.leaves) if leaf.materialised)
 
 
-def cluster(sites: dict[int, Site], shape: tuple[int, ...]) -> tuple[Cluster, ...] | None:
+def cluster(
+    sites: dict[int, Site], shape: tuple[int, ...]
+) -> tuple[Cluster, ...] | None:
     """Joins the sites of one parameter; None if some overlap in part."""
     clusters: list[_Draft] = []
     # Lookups come first: the rows of a cluster are those of its first site.
@@ -137,9 +144,7 @@ def renumbered(
     """Drops the sites that no cluster uses; returns also the old number of each."""
     leaves = tuple(leaves)
     used = sorted(
-        itertools.chain.from_iterable(
-            (*(i for i, _ in c.dense), *c.lookups) for k in leaves for c in k.clusters
-        )
+        itertools.chain.from_iterable(c.sites for k in leaves for c in k.clusters)
     )
     new = {old: i for i, old in enumerate(used)}
 

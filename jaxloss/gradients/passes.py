@@ -48,9 +48,7 @@ def prepare(
 ) -> Prepared:
     """Traces the loss of one example, once, and plans its gradients."""
     lengths, example, axes = batching.split(loss_fn, options.in_axes, batch, shared=1)
-    program, plan, out_tree = planned(
-        loss_fn, options, params, example, axes, factored
-    )
+    program, plan, out_tree = planned(loss_fn, options, params, example, axes, factored)
     return Prepared(
         program,
         plan,
@@ -215,7 +213,10 @@ def _with_checked_loss(loss_fn: Callable[..., Any], has_aux: bool) -> Any:
 
 
 def _check_params(names: list[str], leaves: list[Any]) -> None:
-    dtypes = [jnp.asarray(leaf).dtype for leaf in leaves]
+    dtypes = [
+        leaf.dtype if hasattr(leaf, "dtype") else jnp.asarray(leaf).dtype
+        for leaf in leaves
+    ]
     for name, dtype in zip(names, dtypes, strict=True):
         numeric = jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_
         if not numeric or jnp.issubdtype(dtype, jnp.complexfloating):

@@ -270,9 +270,7 @@ def _why(eqn: Any, taint: _Taint) -> str:
     return where
 
 
-def nothing(
-    program: Program, treedef: Any, names: Sequence[str], reason: str
-) -> Plan:
+def nothing(program: Program, treedef: Any, names: Sequence[str], reason: str) -> Plan:
     """The plan that factors nothing."""
     leaves = []
     variables = program.jaxpr.invars[: len(names)]

@@ -18,9 +18,7 @@ BUDGET = 2**24
 
 
 @jax.jit
-def gram(
-    grads: PerExampleGradients, other: PerExampleGradients | None = None
-) -> Array:
+def gram(grads: PerExampleGradients, other: PerExampleGradients | None = None) -> Array:
     r"""How alike the gradients of any two examples are.
 
     .. math:: K_{ij} = \langle \nabla \ell_i, \nabla \ell'_j \rangle
@@ -125,8 +123,9 @@ def _some_rows(parts: Parts, start: Any, chunk: int, n: int, m: int) -> Array:
 
     def one(parts: Parts) -> Array:
         dense, lookup = parts
-        first = (dense or lookup or ())[1]
-        matrix = jnp.zeros((first.shape[0], chunk, m), first.dtype)
+        first = dense or lookup
+        assert first is not None
+        matrix = jnp.zeros((first[1].shape[0], chunk, m), first[1].dtype)
         if dense:
             short = -n % chunk  # the last rows of the last part are 0
             x = jnp.pad(dense[0], ((0, 0), (0, 0), (0, short)))

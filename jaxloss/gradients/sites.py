@@ -316,7 +316,8 @@ def _gather(params: Any, shape: Axes, out: Axes) -> Lookup | None:
     sizes = tuple(params["slice_sizes"])
     if any(sizes[a] != shape[a] for a in range(len(shape)) if a != indexed[0]):
         return None
-    drops = params["mode"] == lax.GatherScatterMode.FILL_OR_DROP
+    # Without a promise kept, JAX drops the gradient of a row that is out of range.
+    drops = params["mode"] != lax.GatherScatterMode.CLIP
     offsets = tuple(numbers.offset_dims)
     return Lookup("gather", indexed[0], shape, offsets, out, drops)
 

@@ -40,10 +40,9 @@ def squares(prepared: Prepared, method: Method) -> tuple[list[Any], Array]:
 
 def _measurable(layout: Layout, cluster: Cluster) -> int | None:
     """The only site of a cluster, if no scan adds up its gradient over its steps."""
-    numbers = (*(i for i, _ in cluster.dense), *cluster.lookups)
-    if len(numbers) > 1 or not all(s for _, s in layout.sites[numbers[0]].scans):
-        return None
-    return numbers[0]
+    number, *others = cluster.sites
+    added_up = any(not sliced for _, sliced in layout.sites[number].scans)
+    return None if others or added_up else number
 
 
 def _measure(

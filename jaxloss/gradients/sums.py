@@ -103,9 +103,13 @@ def _cluster_sum(
         x, d = dense
         weights = weights.astype(d.dtype)
         # Both are masked, since nan times 0 is nan; the smaller one is scaled.
-        x, d = (_scaled(x, weights), _kept(d, weights)) if n < m else (
-            _kept(x, weights),
-            _scaled(d, weights),
+        x, d = (
+            (_scaled(x, weights), _kept(d, weights))
+            if n < m
+            else (
+                _kept(x, weights),
+                _scaled(d, weights),
+            )
         )
         if groups == 1:
             x, d = x.reshape(-1, n), d.reshape(-1, m)

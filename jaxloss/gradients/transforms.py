@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from jaxloss.gradients import passes, streaming
@@ -61,6 +60,7 @@ def per_example(
         - Parameters of an integer dtype are constants.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> def loss(params, x, y):
         ...     return (jnp.tanh(x @ params["w"]) @ params["v"] - y) ** 2
         >>> params = {"w": jnp.eye(2), "v": jnp.array([1.0, -1.0])}
@@ -109,6 +109,7 @@ def norms_streaming(
         norms of shape ``(batch,)``. Reverse-mode derivatives only.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> def loss(w, x):
         ...     return jnp.tanh(x @ w)
         >>> norms_streaming(loss)(jnp.zeros(2), jnp.array([[3.0, 4.0], [0.0, 1.0]]))
@@ -157,6 +158,7 @@ def clipped_sum(
         - An example whose gradient is not finite counts as 0.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> def loss(w, x):
         ...     return jnp.tanh(x @ w)
         >>> x = jnp.array([[3.0, 4.0], [0.0, 1.0], [jnp.inf, 0.0]])
@@ -195,6 +197,7 @@ def directional(
         ValueError: by ``fn``, when `direction` is not like `params`.
 
     Examples:
+        >>> import jax.numpy as jnp
         >>> def loss(w, x):
         ...     return jnp.tanh(x @ w)
         >>> x = jnp.array([[3.0, 4.0], [0.0, 1.0]])
