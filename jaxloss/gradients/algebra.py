@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxloss.gradients.chains import follow, pull_back
-from jaxloss.gradients.layout import Cluster, Layout, Leaf, accumulator
+from jaxloss.gradients.layout import Cluster, Layout, Leaf
 from jaxloss.gradients.sites import Conv, Lookup, Site
 
 Factor = tuple[Array, Array]
@@ -43,14 +43,14 @@ def is_direct(layout: Layout, cluster: Cluster, method: Method) -> bool:
 
 def parts(layout: Layout, cluster: Cluster, factors: Sequence[Factor]) -> Parts:
     """Brings the factors of a cluster to canonical form and joins them along T."""
-    dense, lookup = [], []
+    dense, lookup, dtype = [], [], layout.dtype
     for i, swapped in cluster.dense:
         site, (x, delta) = layout.sites[i], factors[i]
-        pair = _wide(site.x(x)), _wide(site.d(delta))
+        pair = site.x(x).astype(dtype), site.d(delta).astype(dtype)
         dense.append(pair[::-1] if swapped else pair)
     for i in cluster.lookups:
         site, (index, delta) = layout.sites[i], factors[i]
-        rows, delta = site.rows(index), _wide(site.d(delta))
+        rows, delta = site.rows(index), site.d(delta).astype(dtype)
         taken = jnp.where((rows >= 0)[..., None], delta, 0)
         lookup.append((jnp.maximum(rows, 0), taken))
     return Parts(_joined(dense), _joined(lookup))
@@ -110,22 +110,23 @@ def along(
     layout: Layout, cluster: Cluster, factors: Sequence[Factor], direction: Array
 ) -> Array:
     """The inner product of the gradient at a cluster with a direction of the leaf."""
-    total = jnp.zeros((), accumulator(direction.dtype))
+    dtype = layout.dtype
+    direction, total = direction.astype(dtype), jnp.zeros((), dtype)
     for site, (x, delta) in ((layout.sites[i], factors[i]) for i in cluster.sites):
-        matrix = _wide(direction)
         if isinstance(site.rule, Conv):
-            out = convolved(site, _wide(x), follow(site.chain, matrix))
-            total += jnp.sum(out * _wide(delta))
+            out = convolved(site, x.astype(dtype), follow(site.chain, direction))
+            total += jnp.sum(out * delta.astype(dtype))
             continue
         groups, _, n, m = site.sizes
-        matrix = follow(site.whole_chain(), matrix).reshape(groups, n, m)
-        d = _wide(site.d(delta))
+        matrix = follow(site.whole_chain(), direction).reshape(groups, n, m)
+        d = site.d(delta).astype(dtype)
         if isinstance(site.rule, Lookup):
             rows = site.rows(x)
             taken = jax.vmap(lambda w, i: w[i])(matrix, jnp.maximum(rows, 0))
             total += jnp.sum(jnp.where((rows >= 0)[..., None], taken * d, 0))
         else:
-            total += jnp.sum(jnp.einsum("gtn,gnm->gtm", _wide(site.x(x)), matrix) * d)
+            x = site.x(x).astype(dtype)
+            total += jnp.sum(jnp.einsum("gtn,gnm->gtm", x, matrix) * d)
     return total
 
 
@@ -181,10 +182,6 @@ def _joined(pairs: list[tuple[Array, Array]]) -> tuple[Array, Array] | None:
         return pairs[0] if pairs else None
     firsts, seconds = zip(*pairs, strict=True)
     return jnp.concatenate(firsts, 1), jnp.concatenate(seconds, 1)
-
-
-def _wide(array: Array) -> Array:
-    return array.astype(accumulator(array.dtype))
 
 
 def _add(total: Array | None, term: Array) -> Array:

@@ -9,7 +9,7 @@ from jax import Array
 from jaxloss.gradients import algebra, passes, sums
 from jaxloss.gradients.algebra import Method
 from jaxloss.gradients.factors import PerExampleGradients
-from jaxloss.gradients.layout import Cluster, Layout, renumbered
+from jaxloss.gradients.layout import Cluster, Layout, Leaf, renumbered
 from jaxloss.gradients.passes import Prepared
 
 
@@ -25,7 +25,7 @@ def squares(prepared: Prepared, method: Method) -> tuple[list[Any], Array]:
             if number is None:
                 kept.append(cluster)
             else:
-                measure[number] = _measure(layout, cluster, number, method)
+                measure[number] = _measure(layout, leaf, cluster, number, method)
         leaves.append(dataclasses.replace(leaf, clusters=tuple(kept)))
     captured = passes.over_batch(prepared, measure)
     kept_leaves, sites, _ = renumbered(leaves, list(layout.sites))
@@ -46,11 +46,11 @@ def _measurable(layout: Layout, cluster: Cluster) -> int | None:
 
 
 def _measure(
-    layout: Layout, cluster: Cluster, number: int, method: Method
+    layout: Layout, leaf: Leaf, cluster: Cluster, number: int, method: Method
 ) -> Callable[[Any, Array], Array]:
     """The squared norm at one site, in one step of the scans around it."""
     site = dataclasses.replace(layout.sites[number], scans=())
-    alone = Layout(layout.treedef, (), (site,))
+    alone = Layout(layout.treedef, (leaf,), (site,))
     dense = tuple((0, swapped) for _, swapped in cluster.dense)
     cluster = Cluster(dense, (0,) if cluster.lookups else (), 0)
 

@@ -101,7 +101,6 @@ def _cluster_sum(
     matrix = jnp.zeros((groups, n, m), weights.dtype)
     if dense:
         x, d = dense
-        weights = weights.astype(d.dtype)
         # Both are masked, since nan times 0 is nan; the smaller one is scaled.
         x, d = (
             (_scaled(x, weights), _kept(d, weights))
@@ -118,7 +117,7 @@ def _cluster_sum(
             matrix = jnp.einsum("bgtn,bgtm->gnm", x, d)
     if lookup:
         rows, d = lookup
-        d = _scaled(d, weights.astype(d.dtype)).astype(matrix.dtype)
+        d = _scaled(d, weights)
         rows, d = rows.swapaxes(0, 1), d.swapaxes(0, 1)
         add = jax.vmap(lambda start, i, d: start.at[i].add(d))
         matrix = add(matrix, rows.reshape(groups, -1), d.reshape(groups, -1, m))

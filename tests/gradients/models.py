@@ -143,7 +143,7 @@ def resnet(draw):
 def nnx_model(draw):
     class Net(nnx.Module):
         def __init__(self, rngs):
-            self.embed = nnx.Embed(7, 6, rngs=rngs)
+            self.embed = nnx.Embed(7, 6, dtype=draw.dtype, rngs=rngs)
             self.dense = nnx.Linear(6, 8, rngs=rngs)
             self.norm = nnx.LayerNorm(8, rngs=rngs)
             self.out = nnx.Linear(8, 3, rngs=rngs)
@@ -169,11 +169,9 @@ def attention_module(draw):
         def __call__(self, tokens):
             x = nn.Embed(11, 8)(tokens)
             x = x + self.param("place", nn.initializers.normal(), (6, 8))
-            for _ in range(2):
-                y = nn.LayerNorm()(x)
-                mask = nn.make_causal_mask(tokens)
-                x = x + nn.MultiHeadDotProductAttention(num_heads=2)(y, y, mask=mask)
-                x = x + nn.Dense(8)(nn.gelu(nn.Dense(16)(nn.LayerNorm()(x))))
+            y, mask = nn.LayerNorm()(x), nn.make_causal_mask(tokens)
+            x = x + nn.MultiHeadDotProductAttention(num_heads=2)(y, y, mask=mask)
+            x = x + nn.Dense(8)(nn.gelu(nn.Dense(16)(nn.LayerNorm()(x))))
             return nn.Dense(11)(nn.LayerNorm()(x))
 
     tokens = draw.integers(0, 11, 6)
@@ -235,7 +233,7 @@ def gru(draw):
     class GRU(nn.Module):
         @nn.compact
         def __call__(self, x):
-            return nn.Dense(3)(nn.RNN(nn.GRUCell(6))(x)[-1])
+            return nn.Dense(3)(nn.RNN(nn.GRUCell(6, param_dtype=draw.dtype))(x)[-1])
 
     sequences = draw.data(5, 4)
     params = draw.like(GRU().init(jax.random.key(0), sequences[0]))
@@ -302,7 +300,7 @@ def adversarial(draw):
         y = y + y @ (p["gain"] * p["v"] / jnp.linalg.norm(p["v"]))
         y = y + y @ p["a"] @ p["b"]
         y = y + x[:, :3] @ lax.stop_gradient(p["a"] @ p["b"])
-        row = lax.dynamic_slice(p["table"], (i, 0), (1, 3))[0]
+        row = lax.dynamic_slice(p["table"], (i, jnp.int32(0)), (1, 3))[0]
         y = jnp.sum(y * y) + jnp.sum(jnp.sin(row) * y[0])
         z = lax.cond(i > 2, lambda w, x: x @ w, lambda w, x: x, p["branch"], x[0])
         over = jnp.sum(p["over"][:2] @ x[0]) * jnp.sum(jnp.sin(p["over"][1:] @ x[1]))

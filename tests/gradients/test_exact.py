@@ -7,7 +7,7 @@ import pytest
 
 from jaxloss import gradients
 from jaxloss.gradients import sites
-from tests.gradients.models import BATCH, MODELS
+from tests.gradients.models import BATCH, MODELS, Draw
 
 # Compiled without optimisation: these tests ask for values, not for speed.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -40,62 +40,104 @@ def close(value, wanted, tolerance):
     assert np.abs(value - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
-def answers(model, weights, direction, max_norm):
+METHODS = ("auto", "gram", "direct")
+
+
+def answers(model, weights, direction):
     """All that can be asked, by every way there is, in one program."""
 
-    def ask(params, batch, weights, direction, max_norm):
+    def ask(params, batch, weights, direction):
         losses, grads = gradients.per_example(model.loss)(params, *batch)
-        result = {
+        streamed = gradients.norms_streaming(model.loss)(params, *batch)[1]
+        return {
             "losses": losses,
             "materialise": gradients.materialise(grads),
             "weighted_sum": gradients.weighted_sum(grads, weights),
             "dot": gradients.dot(grads, direction),
             "gram": gradients.gram(grads),
-            "directional": gradients.directional(model.loss)(
-                params, direction, *batch
-            )[1],
+            "norms": [*(gradients.norms(grads, m) for m in METHODS), streamed],
         }
-        for method in ("auto", "gram", "direct"):
-            result[f"norms {method}"] = gradients.norms(grads, method)
-            result[f"streaming {method}"] = gradients.norms_streaming(
-                model.loss, method=method
-            )(params, *batch)[1]
-        for memory in ("fast", "small"):
-            result[f"clipped {memory}"] = gradients.clipped_sum(
-                model.loss, max_norm, memory=memory
-            )(params, *batch)[2]
-        return result
 
     compiled = jax.jit(ask, compiler_options=QUICK)
-    return compiled(model.params, model.batch, weights, direction, max_norm)
+    return compiled(model.params, model.batch, weights, direction)
 
 
-def check(model, tolerance):
+def draw_questions(model):
     rng = np.random.default_rng(1)
     dtype = jax.tree.leaves(model.params)[0].dtype
-    losses, wanted = reference(model)
-    norms = np.linalg.norm(wanted, axis=1)
-    max_norm = float(np.median(norms))
-    weights = rng.normal(size=BATCH)
+    weights = jnp.asarray(rng.normal(size=BATCH), dtype)
     direction = jax.tree.map(
         lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), dtype), model.params
     )
-    along = wanted @ one(direction)
-    answer = answers(model, jnp.asarray(weights, dtype), direction, max_norm)
+    return weights, direction
+
+
+def check_slopes(slopes, wanted, direction, tolerance):
+    # Relative to what is added up: the sum itself may be anywhere near 0.
+    size = np.linalg.norm(wanted, axis=1).max() * np.linalg.norm(one(direction))
+    error = np.abs(np.asarray(slopes) - wanted @ one(direction))
+    assert error.max() <= tolerance * size
+
+
+def check(model, tolerance):
+    losses, wanted = reference(model)
+    weights, direction = draw_questions(model)
+    answer = answers(model, weights, direction)
     close(answer["losses"], losses, tolerance)
     close(flat(answer["materialise"]), wanted, tolerance)
-    close(one(answer["weighted_sum"]), weights @ wanted, tolerance)
-    for name in ("dot", "directional"):
-        # Relative to what is added up: the sum itself may be anywhere near 0.
-        size = norms.max() * np.linalg.norm(one(direction))
-        assert np.abs(np.asarray(answer[name]) - along).max() <= tolerance * size
+    close(one(answer["weighted_sum"]), np.asarray(weights) @ wanted, tolerance)
     close(answer["gram"], wanted @ wanted.T, tolerance)
-    for method in ("auto", "gram", "direct"):
-        close(answer[f"norms {method}"], norms, tolerance)
-        close(answer[f"streaming {method}"], norms, tolerance)
-    clipped = np.minimum(1, max_norm / norms) @ wanted
-    for memory in ("fast", "small"):
-        close(one(answer[f"clipped {memory}"]), clipped, tolerance)
+    for norms in answer["norms"]:
+        close(norms, np.linalg.norm(wanted, axis=1), tolerance)
+    check_slopes(answer["dot"], wanted, direction, tolerance)
 
 
-every_model = pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_answer_is_exact_in_float64(name):
+    with jax.enable_x64(True):
+        check(MODELS[name](Draw(jnp.float64)), 1e-12)
+
+
+@pytest.mark.parametrize("name", ["mlp", "transformer_both", "adversarial"])
+def test_every_answer_is_close_in_float32(name):
+    check(MODELS[name](Draw(jnp.float32)), 1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_not_factored_gives_the_same_answers(name, monkeypatch):
+    monkeypatch.setattr(sites, "match", lambda eqn, param: None)
+    with jax.enable_x64(True):
+        model = MODELS[name](Draw(jnp.float64))
+        _, wanted = reference(model)
+
+        def ask(params, batch):
+            grads = gradients.per_example(model.loss)(params, *batch)[1]
+            return gradients.norms(grads), gradients.weighted_sum(grads, jnp.ones(5))
+
+        compiled = jax.jit(ask, compiler_options=QUICK)
+        norms, total = compiled(model.params, model.batch)
+        close(norms, np.linalg.norm(wanted, axis=1), 1e-12)
+        close(one(total), wanted.sum(0), 1e-12)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "nested_scans", "adversarial"])
+def test_clipped_sums_and_directions_are_exact(name):
+    with jax.enable_x64(True):
+        model = MODELS[name](Draw(jnp.float64))
+        _, wanted = reference(model)
+        norms = np.linalg.norm(wanted, axis=1)
+        limit = float(np.median(norms))
+        _, direction = draw_questions(model)
+
+        def ask(params, batch, direction):
+            slopes = gradients.directional(model.loss)(params, direction, *batch)[1]
+            small = gradients.clipped_sum(model.loss, limit, memory="small")
+            fast = gradients.clipped_sum(model.loss, limit)
+            return slopes, [f(params, *batch)[1:] for f in (small, fast)]
+
+        compiled = jax.jit(ask, compiler_options=QUICK)
+        slopes, sums = compiled(model.params, model.batch, direction)
+        check_slopes(slopes, wanted, direction, 1e-12)
+        for measured, total in sums:
+            close(measured, norms, 1e-12)
+            close(one(total), np.minimum(1, limit / norms) @ wanted, 1e-12)
