@@ -74,13 +74,17 @@ def square(
     layout: Layout, cluster: Cluster, factors: Sequence[Factor], method: Method
 ) -> Array:
     """The squared norm of the gradient at a cluster."""
+    groups, steps, n, _ = sizes(layout, cluster)
+    if groups == steps == 1 and not cluster.lookups:
+        # Any order will do, so that nothing is moved.
+        x, d = (jnp.square(f.astype(layout.dtype)) for f in factors[cluster.reference])
+        return jnp.sum(x) * jnp.sum(d)
     dense, lookup = parts(layout, cluster, factors)
     if dense is None:
         assert lookup is not None
-        _, _, n, _ = sizes(layout, cluster)
         return jnp.sum(jax.vmap(lambda i, d: _square_rows(i, d, n))(*lookup))
     x, d = dense
-    if lookup is None and x.shape[1] == 1:
+    if lookup is None and steps == 1:
         return jnp.sum(jnp.sum(x * x, (1, 2)) * jnp.sum(d * d, (1, 2)))
     if is_direct(layout, cluster, method):
         matrix = block(layout, cluster, factors) if lookup else _block(dense)

@@ -101,15 +101,8 @@ def _cluster_sum(
     matrix = jnp.zeros((groups, n, m), weights.dtype)
     if dense:
         x, d = dense
-        # Both are masked, since nan times 0 is nan; the smaller one is scaled.
-        x, d = (
-            (_scaled(x, weights), _kept(d, weights))
-            if n < m
-            else (
-                _kept(x, weights),
-                _scaled(d, weights),
-            )
-        )
+        # Both are masked, since nan times 0 is nan.
+        x, d = _kept(x, weights), _scaled(d, weights)
         if groups == 1:
             x, d = x.reshape(-1, n), d.reshape(-1, m)
             matrix = (x.T @ d)[None]
@@ -153,6 +146,8 @@ def _scaled(array: Array, weights: Array) -> Array:
 
 
 def _weighted(gradients: Array, weights: Array) -> Array:
+    if gradients.ndim < 3:  # as a bias, whose gradient is scaled for its matrix too
+        return jnp.sum(_scaled(gradients, weights), 0)
     return jnp.einsum("b,b...->...", weights, _kept(gradients, weights))
 
 
