@@ -14,7 +14,7 @@ from jax import Array
 
 from jaxloss.gradients.chains import follow, pull_back
 from jaxloss.gradients.layout import Cluster, Layout, Leaf
-from jaxloss.gradients.sites import Conv, Lookup, Site
+from jaxloss.gradients.sites import Conv, Dot, Lookup, Site
 
 Factor = tuple[Array, Array]
 Method = Literal["auto", "gram", "direct"]
@@ -75,8 +75,9 @@ def square(
 ) -> Array:
     """The squared norm of the gradient at a cluster."""
     groups, steps, n, _ = sizes(layout, cluster)
-    if groups == steps == 1 and not cluster.lookups:
-        # Any order will do, so that nothing is moved.
+    rule = layout.sites[cluster.reference].rule
+    if groups == steps == 1 and isinstance(rule, Dot):
+        # Any order of the elements will do, so that nothing is moved.
         x, d = (jnp.square(f.astype(layout.dtype)) for f in factors[cluster.reference])
         return jnp.sum(x) * jnp.sum(d)
     dense, lookup = parts(layout, cluster, factors)

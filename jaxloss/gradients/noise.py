@@ -80,7 +80,7 @@ def noise_scale(
     dtype = grads.zeros.dtype
     if weights is None:
         weights = jnp.ones(grads.zeros.shape, dtype)
-    counted = jnp.asarray(weights) != 0
+    counted = jnp.asarray(weights).astype(bool)
     count = jnp.sum(counted).astype(dtype)
     gradients = jax.tree.leaves(weighted_sum(grads, counted))
     leaves = zip(gradients, grads.layout.leaves, strict=True)

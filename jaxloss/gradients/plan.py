@@ -55,6 +55,7 @@ class _Taint(NamedTuple):
     leaves: frozenset[int]
     example: bool
     alias: _Alias | None = None
+    after: str = ""  # the equation that ended the alias
 
     @property
     def of_params_alone(self) -> bool:
@@ -201,7 +202,9 @@ class _Walk:
         if example:
             for i in params:
                 self.blame(inputs[i].leaves, _why(eqn, inputs[i]))
-        return mixed
+            return mixed
+        after = next((t.after for t in inputs if t.after), name)
+        return [_Taint(leaves, False, None, after)] * count
 
     def _scan(
         self,
@@ -265,9 +268,7 @@ def _why(eqn: Any, taint: _Taint) -> str:
     name = eqn.primitive.name
     called = eqn.params.get("name") or getattr(eqn.params.get("call_jaxpr"), "name", "")
     where = f"{name} ({called})" if isinstance(called, str) and called else name
-    if taint.alias is None:
-        return f"{where}: with a value computed from parameters"
-    return where
+    return f"{where}, after {taint.after}" if taint.after else where
 
 
 def nothing(program: Program, treedef: Any, names: Sequence[str], reason: str) -> Plan:

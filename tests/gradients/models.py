@@ -1,4 +1,4 @@
-"""Small models of every kind, each a loss of one example with parameters and a batch."""
+"""Small models of every kind: a loss of one example, parameters and a batch."""
 
 import functools
 from collections.abc import Callable
@@ -64,29 +64,29 @@ def tokens_loss(logits, tokens):
     return -jnp.mean(jnp.take_along_axis(log_p[:-1], tokens[1:, None], 1))
 
 
-def mlp(draw):
+def mlp(draw, inputs=12, width=8):
     def loss(params, x, y):
         h = x
         for layer in params[:-1]:
             h = jax.nn.relu(h @ layer["w"] + layer["b"])
         return cross_entropy(h @ params[-1]["w"] + params[-1]["b"], y)
 
-    sizes = [(12, 8), (8, 8), (8, 5)]
+    sizes = [(inputs, width), (width, width), (width, 5)]
     params = [{"w": draw(n, m), "b": draw(m)} for n, m in sizes]
-    return Model(loss, params, (draw.data(12), draw.integers(0, 5)))
+    return Model(loss, params, (draw.data(inputs), draw.integers(0, 5)))
 
 
 @lenient
-def cnn(draw):
+def cnn(draw, width=4):
     class CNN(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = nn.max_pool(nn.gelu(nn.Conv(4, (3, 3))(x)), (2, 2), (2, 2))
-            x = nn.gelu(nn.Conv(6, (3, 3), strides=2, padding="VALID")(x))
+            x = nn.max_pool(nn.gelu(nn.Conv(width, (3, 3))(x)), (2, 2), (2, 2))
+            x = nn.gelu(nn.Conv(width + 2, (3, 3), strides=2, padding="VALID")(x))
             return nn.Dense(5)(x.reshape(-1))
 
     images = draw.data(9, 9, 2)
-    params = draw.like(CNN().init(jax.random.key(0), images[0]))
+    params = draw.like(jax.eval_shape(CNN().init, jax.random.key(0), images[0]))
 
     @lenient
     def loss(params, x, y):
@@ -110,7 +110,7 @@ def convs(draw):
             return x.mean((0, 1))
 
     images = draw.data(7, 6, 2)
-    params = draw.like(Convs().init(jax.random.key(0), images[0]))
+    params = draw.like(jax.eval_shape(Convs().init, jax.random.key(0), images[0]))
 
     @lenient
     def loss(params, x, y):
@@ -120,17 +120,17 @@ def convs(draw):
 
 
 @lenient
-def resnet(draw):
+def resnet(draw, width=8):
     class Block(nn.Module):
         @nn.compact
         def __call__(self, x):
-            y = nn.relu(nn.GroupNorm(2)(nn.Conv(8, (3, 3), use_bias=False)(x)))
-            y = nn.GroupNorm(4)(nn.Conv(8, (3, 3), use_bias=False)(y))
-            x = nn.Conv(8, (1, 1))(x)
+            y = nn.relu(nn.GroupNorm(2)(nn.Conv(width, (3, 3), use_bias=False)(x)))
+            y = nn.GroupNorm(4)(nn.Conv(width, (3, 3), use_bias=False)(y))
+            x = nn.Conv(width, (1, 1))(x)
             return nn.Dense(4)(nn.relu(x + y).mean((0, 1)))
 
     images = draw.data(6, 6, 3)
-    params = draw.like(Block().init(jax.random.key(0), images[0]))
+    params = draw.like(jax.eval_shape(Block().init, jax.random.key(0), images[0]))
 
     @lenient
     def loss(params, x, y):
@@ -175,7 +175,7 @@ def attention_module(draw):
             return nn.Dense(11)(nn.LayerNorm()(x))
 
     tokens = draw.integers(0, 11, 6)
-    params = draw.like(Transformer().init(jax.random.key(0), tokens[0]))
+    params = draw.like(jax.eval_shape(Transformer().init, jax.random.key(0), tokens[0]))
 
     @lenient
     def loss(params, tokens):
@@ -201,11 +201,16 @@ def fused_block(p, x):
     return x + jax.nn.gelu(normalised(x, p["norm2"][None]) @ p["up"]) @ p["down"]
 
 
-def transformer(draw, tied=True, remat=False, scanned=False):
-    d, vocabulary, length, layers = 8, 11, 6, 3
+def transformer(draw, tied=True, remat=False, scanned=False, d=8, vocabulary=11):
+    length, layers = 6, 2
 
     def layer(*lead):
-        shapes = {"qkv": (d, 3 * d), "out": (d, d), "up": (d, 16), "down": (16, d)}
+        shapes = {
+            "qkv": (d, 3 * d),
+            "out": (d, d),
+            "up": (d, 2 * d),
+            "down": (2 * d, d),
+        }
         block = {name: draw(*lead, *shape) for name, shape in shapes.items()}
         return block | {"norm": draw(*lead, d) + 1, "norm2": draw(*lead, d) + 1}
 
@@ -236,7 +241,7 @@ def gru(draw):
             return nn.Dense(3)(nn.RNN(nn.GRUCell(6, param_dtype=draw.dtype))(x)[-1])
 
     sequences = draw.data(5, 4)
-    params = draw.like(GRU().init(jax.random.key(0), sequences[0]))
+    params = draw.like(jax.eval_shape(GRU().init, jax.random.key(0), sequences[0]))
 
     @lenient
     def loss(params, x, y):
@@ -284,7 +289,9 @@ def nested_scans(draw):
 
     shapes = {"again": (4, 4), "in": (3, 4), "out": (4, 2), "mix": (2, 3), "b": (3,)}
     return Model(
-        loss, {name: draw(2, *shape) for name, shape in shapes.items()}, (draw.data(5, 3),)
+        loss,
+        {name: draw(2, *shape) for name, shape in shapes.items()},
+        (draw.data(5, 3),),
     )
 
 
@@ -304,7 +311,7 @@ def adversarial(draw):
         y = jnp.sum(y * y) + jnp.sum(jnp.sin(row) * y[0])
         z = lax.cond(i > 2, lambda w, x: x @ w, lambda w, x: x, p["branch"], x[0])
         over = jnp.sum(p["over"][:2] @ x[0]) * jnp.sum(jnp.sin(p["over"][1:] @ x[1]))
-        return y + jnp.sum(jnp.tanh(z)) + over + 0.1 * jnp.sum(p["decay"] ** 2)
+        return y + jnp.sum(jnp.tanh(z)) + over + 0.1 * jnp.sum(jnp.sin(p["decay"]))
 
     shapes = {
         "fused": (4, 10),
@@ -377,7 +384,7 @@ def haiku_model(draw):
 
     model = hk.without_apply_rng(hk.transform(forward))
     sequences = draw.data(6, 4)
-    params = draw.like(model.init(jax.random.key(0), sequences[0]))
+    params = draw.like(jax.eval_shape(model.init, jax.random.key(0), sequences[0]))
 
     @lenient
     def loss(params, x, y):
