@@ -67,10 +67,10 @@ def per_example(
         >>> x, y = jnp.array([[1.0, 0], [0, 1], [9, 9]]), jnp.array([0.0, 1, 0])
         >>> losses, grads = per_example(loss)(params, x, y)
         >>> losses
-        Array([0.58, 3.104, 0.], dtype=float32)
+        Array([0.58003, 3.10321 , 0.       ], dtype=float32)
         >>> from jaxloss.gradients import norms
         >>> norms(grads)
-        Array([1.481, 3.426, 0.], dtype=float32)
+        Array([2.01867, 4.66926 , 0.       ], dtype=float32)
 
     References:
         Goodfellow, *Efficient per-example gradient computations*, 2015;
