@@ -253,6 +253,44 @@ def test_the_norms_can_be_differentiated(how):
     close(jax.grad(penalty)(PARAMS, X, Y), jax.grad(by_hand)(PARAMS, X, Y), 1e-4)
 
 
+def test_a_loss_may_hold_traced_values():
+    @jax.jit
+    def step(scale):
+        def scaled(params, x, y):
+            return scale * loss(params, x, y)
+
+        grads = gradients.per_example(scaled)(PARAMS, X, Y)[1]
+        return gradients.norms(grads)
+
+    for scale in (2.0, 3.0):
+        close(step(scale), scale * NORMS)
+    close(jax.jacobian(step)(2.0), NORMS)
+
+
+def inner_gradient(w, x):
+    slope = jax.grad(lambda x: jnp.sum(jnp.tanh(x @ w)))(x)
+    return jnp.sum(slope**2)
+
+
+def loop(w, x):
+    return jnp.sum(jax.lax.fori_loop(0, 3, lambda _, x: jnp.tanh(x @ w), x))
+
+
+def looked_at(w, x):
+    jax.debug.callback(lambda _: None, x[0])
+    return jnp.sum(jnp.tanh(x @ w))
+
+
+@pytest.mark.parametrize("function", [inner_gradient, loop, looked_at])
+def test_a_loss_may_differentiate_loop_and_call_back(function):
+    w, x = DRAW(3, 3), DRAW.data(3)
+    assert gradients.explain(function, w, x[0]).share == 1
+    grads = gradients.per_example(function)(w, x)[1]
+    wanted = jax.vmap(jax.grad(function), (None, 0))(w, x)
+    close(gradients.materialise(grads), wanted)
+    close(gradients.norms(grads), jnp.linalg.norm(wanted.reshape(BATCH, -1), axis=1))
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_is_summed_in_float32(dtype):
     params = jax.tree.map(lambda p: p.astype(dtype), PARAMS)
