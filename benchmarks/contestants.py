@@ -67,13 +67,17 @@ def values_and_gradients(case: Case, inputs: Inputs) -> dict[str, Run]:
 
 
 def assert_agreement(runs: dict[str, Run]) -> None:
-    """Raises unless all contestants give the same numbers."""
-    first, *others = ((name, _numpy(run())) for name, run in runs.items())
-    for name, arrays in others:
-        for ours, theirs in zip(first[1], arrays, strict=True):
-            np.testing.assert_allclose(
-                ours, theirs, rtol=2e-4, atol=2e-5, err_msg=f"jaxloss and {name}"
-            )
+    """Raises unless all contestants give the same numbers.
+
+    Of a gradient, one element in a hundred thousand may differ: next to a kink a
+    rounding decides.
+    """
+    (_, ours), *others = ((name, _numpy(run())) for name, run in runs.items())
+    for name, theirs in others:
+        for mine, other in zip(ours, theirs, strict=True):
+            differ = ~np.isclose(mine, other, rtol=2e-4, atol=2e-5)
+            if differ.mean() > (0 if mine.ndim == 1 else 1e-5):
+                raise AssertionError(f"jaxloss and {name} differ: {mine} and {other}")
 
 
 def _with_gradient_of_jax(batched: Callable) -> Callable:

@@ -1,7 +1,6 @@
 """Lifts a loss of one example over a batch, and turns its value checks on."""
 
 import functools
-import inspect
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxloss import _inputs
+from jaxloss import _batches, _inputs
 
 Kernel = Callable[..., Any]
 
@@ -115,7 +114,7 @@ def checked(kernel: Kernel, /) -> Kernel:
         message = error.get()
         if message is not None:
             message = message.removesuffix(" (`check` failed)")
-            raise ValueError(f"{name_of(spec.loss)}, {message}")
+            raise ValueError(f"{_batches.name_of(spec.loss)}, {message}")
         return losses
 
     return raising
@@ -150,7 +149,7 @@ def _lifted(spec: _Spec, transform: Callable[[Kernel], Kernel]) -> Kernel:
         def one(*example: Any) -> Any:
             return _as_losses(spec.loss, spec.loss(*example, **options, **arrays))
 
-        lengths, example, _ = split(spec.loss, in_axes, data, spec.batch_ndim)
+        lengths, example, _ = _batches.split(spec.loss, in_axes, data, spec.batch_ndim)
         if 0 in lengths:  # there is nothing to map, only a shape to find
             result = jax.eval_shape(transform(one), *example)
             return jax.tree.map(lambda x: jnp.zeros(lengths + x.shape, x.dtype), result)
@@ -172,73 +171,9 @@ def _as_loss(loss: Callable[..., Any], part: str, result: Any) -> Array:
     value = jnp.asarray(result)
     if value.shape:
         raise ValueError(
-            f"{name_of(loss)}{part} must return one number for an example, got shape "
-            f"{value.shape}. Take its mean or sum, or map one more axis with "
+            f"{_batches.name_of(loss)}{part} must return one number for an example, "
+            f"got shape {value.shape}. Take its mean or sum, or map one more axis with "
             "`batch_ndim`."
         )
     narrow = jnp.issubdtype(value.dtype, jnp.floating) and value.dtype.itemsize < 4
     return value.astype(jnp.float32) if narrow else value
-
-
-def split(
-    loss: Callable[..., Any],
-    in_axes: Any,
-    data: tuple[Any, ...],
-    batch_ndim: int = 1,
-    shared: int = 0,
-) -> tuple[tuple[int, ...], tuple[Any, ...], list[int | None]]:
-    """Takes a batch apart, and refuses one whose parts do not fit together.
-
-    Returns the lengths of the batch axes, which all data share; the shapes of one
-    example; and the batch axis of each leaf. The first `shared` arguments of `loss` are
-    not among the data.
-    """
-    prefix = tuple(in_axes) if isinstance(in_axes, (tuple, list)) else in_axes
-    axes = jax.tree.leaves(
-        jax.tree.broadcast(prefix, data, is_leaf=lambda axis: axis is None),
-        is_leaf=lambda axis: axis is None,
-    )
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(data)
-    names = _names(loss, shared, data)
-    first: tuple[str, tuple[int, ...], tuple[int, ...]] | None = None
-    example = []
-    for axis, (path, leaf) in zip(axes, leaves, strict=True):
-        shape = jnp.shape(leaf)
-        rest = list(shape)
-        if axis is not None:
-            name = f"`{names[path[0].idx]}{jax.tree_util.keystr(path[1:])}`"
-            if len(shape) < batch_ndim or not -len(shape) <= axis < len(shape):
-                raise ValueError(
-                    f"{name} must have {batch_ndim} batch axes, got shape "
-                    f"{shape}. For what all examples share, say None in `in_axes`."
-                )
-            lengths = tuple(rest.pop(axis) for _ in range(batch_ndim))
-            if first is None:
-                first = name, lengths, shape
-            elif lengths != first[1]:
-                raise ValueError(
-                    f"{name} must have as many examples as {first[0]}: got shape "
-                    f"{shape} against {first[2]}."
-                )
-        example.append(jax.ShapeDtypeStruct(tuple(rest), jnp.asarray(leaf).dtype))
-    if first is None:
-        raise ValueError(f"{name_of(loss)} was given no batch: no mapped argument.")
-    return first[1], jax.tree.unflatten(treedef, example), axes
-
-
-def _names(loss: Callable[..., Any], shared: int, data: tuple[Any, ...]) -> list[str]:
-    """What the loss calls its positional arguments after the shared ones."""
-    try:
-        parameters = inspect.signature(loss).parameters.values()
-    except (TypeError, ValueError):
-        parameters = ()
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    names = [p.name for p in parameters if p.kind in kinds][shared:][: len(data)]
-    return names + [f"argument {i}" for i in range(len(names), len(data))]
-
-
-def name_of(loss: Callable[..., Any]) -> str:
-    """What a loss is called in messages."""
-    while isinstance(loss, functools.partial):
-        loss = loss.func
-    return getattr(loss, "__name__", type(loss).__name__)

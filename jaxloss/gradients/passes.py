@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss import batching
+from jaxloss import _batches
 from jaxloss.gradients import capture, plan as planning
 from jaxloss.gradients.capture import Captured, Meters
 from jaxloss.gradients.factors import PerExampleGradients
@@ -47,7 +47,7 @@ def prepare(
     factored: bool = True,
 ) -> Prepared:
     """Traces the loss of one example, once, and plans its gradients."""
-    lengths, example, axes = batching.split(loss_fn, options.in_axes, batch, shared=1)
+    lengths, example, axes = _batches.split(loss_fn, options.in_axes, batch, shared=1)
     program, plan, out_tree = planned(loss_fn, options, params, example, axes, factored)
     return Prepared(
         program,
@@ -89,7 +89,7 @@ def planned(
     except Exception as error:  # a plan must never cost the user the gradient
         reason = f"planning failed with {type(error).__name__}: {error}"
         warnings.warn(
-            f"The gradients of {batching.name_of(loss_fn)} are materialised for every "
+            f"The gradients of {_batches.name_of(loss_fn)} are materialised for every "
             f"parameter: {reason}",
             stacklevel=2,
         )
@@ -198,13 +198,13 @@ def _with_checked_loss(loss_fn: Callable[..., Any], has_aux: bool) -> Any:
         loss = jnp.asarray(loss)
         if loss.shape:
             raise ValueError(
-                f"{batching.name_of(loss_fn)} must return one number for an example, "
+                f"{_batches.name_of(loss_fn)} must return one number for an example, "
                 f"got shape {loss.shape}. It is given one example, without a batch "
                 "axis: take the mean or the sum over what it holds."
             )
         if not jnp.issubdtype(loss.dtype, jnp.floating):
             raise TypeError(
-                f"{batching.name_of(loss_fn)} must return a floating number, got "
+                f"{_batches.name_of(loss_fn)} must return a floating number, got "
                 f"{loss.dtype}."
             )
         return loss.astype(accumulator(loss.dtype)), aux
