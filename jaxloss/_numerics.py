@@ -69,10 +69,11 @@ def softplus(x: Array) -> Array:
 def nan_if_negative(x: Array) -> Array:
     """A term of 0, or of nan where x is below 0.
 
-    By neither a select nor a constant, which would keep the compiler from fusing it
-    into a reduction.
+    Nan also where x is infinite. By neither a selection nor a constant, which would
+    keep the compiler from fusing it into a sum.
     """
-    return jnp.sign(jnp.sqrt(x)) - jnp.sign(x)
+    root = jnp.sqrt(x)
+    return root - root
 
 
 @slopes(lambda x, y: y, lambda x, y: x)

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
 import re
 from collections import Counter
 from pathlib import Path
@@ -52,7 +51,7 @@ def test_every_public_name_of_a_room_is_on_its_page(room):
     public = {
         name
         for name, value in vars(module).items()
-        if (inspect.isfunction(value) or inspect.isclass(value))
+        if callable(value)
         and value.__module__.startswith(module.__name__)
         and not name.startswith("_")
     }

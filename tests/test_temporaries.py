@@ -28,7 +28,7 @@ _SIMILARITIES = "the similarities to all keys"
 _SORTED = "the classes in the order of their scores"
 _TERMS = "a power or a logarithm of each probability, chosen by its size"
 EXCEPTIONS = {
-    "binary_cross_entropy": "a selection for the 0 log 0 of each of two logarithms",
+    "binary_cross_entropy": "one number for each example, which may be infinite",
     "weighted_sigmoid_cross_entropy": "a selection for each of the two weighted terms",
     "hinge_embedding_loss": "a selection between two formulas, by the side",
     "margin_ranking_loss": "the gap is compared in the slope of each of its two scores",

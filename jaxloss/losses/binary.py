@@ -128,13 +128,15 @@ def binary_cross_entropy(
     )
     for name, value in (("probability", probability), ("target", target)):
         _inputs.require((value >= 0) & (value <= 1), name, "in [0, 1]", value)
-    possible = (probability >= 0) & (probability <= 1)
-    probability = jnp.where(possible, probability, jnp.nan)
     if clip:
+        possible = (probability >= 0) & (probability <= 1)
+        probability = jnp.where(possible, probability, jnp.nan)
         probability = jnp.clip(probability, clip, 1 - clip)
     target = _smooth(target, label_smoothing)
     min_log = _inputs.option("min_log", min_log, (), probability)
-    return _numerics.mean(_bernoulli(probability, target, min_log), where)
+    min_log = jnp.maximum(min_log, jnp.finfo(probability.dtype).min)
+    loss = _numerics.mean(_bernoulli(probability, target, min_log), where)
+    return _endless(loss)
 
 
 def weighted_sigmoid_cross_entropy(
@@ -287,6 +289,12 @@ def _weighted_logistic(logits: Array, target: Array, pos_weight: Array) -> Array
     return no + yes
 
 
+@_numerics.slopes(jnp.ones_like)
+def _endless(loss: Array) -> Array:
+    """Infinity where only the logarithm of 0, held finite, can make it so large."""
+    return jnp.where(loss > 2.0**64, jnp.inf, loss)
+
+
 @_numerics.slopes(
     lambda p, y, m: (
         jnp.where(1 - p > jnp.exp(m), _numerics.ratio(1 - y, 1 - p), 0)
@@ -300,7 +308,7 @@ def _weighted_logistic(logits: Array, target: Array, pos_weight: Array) -> Array
 def _bernoulli(probability: Array, target: Array, min_log: Array) -> Array:
     yes = jnp.maximum(jnp.log(probability), min_log)
     no = jnp.maximum(jnp.log1p(-probability), min_log)
-    return -(_numerics.times(target, yes) + _numerics.times(1 - target, no))
+    return -(target * yes + (1 - target) * no)
 
 
 @_numerics.slopes(

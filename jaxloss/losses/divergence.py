@@ -44,7 +44,8 @@ def kl_divergence(log_prediction: ArrayLike, target: ArrayLike, /) -> Array:
         Kullback & Leibler, *On Information and Sufficiency*, 1951.
     """
     log_prediction, target = _distributions(log_prediction, target)
-    return _relative_entropy(log_prediction, target)
+    valid = jnp.min(target, initial=0) >= 0
+    return jnp.where(valid, _relative_entropy(log_prediction, target), jnp.nan)
 
 
 def kl_divergence_with_log_targets(
@@ -145,8 +146,7 @@ def _log(target: Array) -> Array:
 
 @_numerics.slopes(lambda log_p, t: -t, lambda log_p, t: _log(t) + 1 - log_p)
 def _relative_entropy(log_prediction: Array, target: Array) -> Array:
-    costs = _log(target) - log_prediction + _numerics.nan_if_negative(target)
-    return _numerics.expectation(target, costs)
+    return _numerics.expectation(target, _log(target) - log_prediction)
 
 
 @_numerics.slopes(
