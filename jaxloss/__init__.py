@@ -6,6 +6,7 @@ from jaxloss import (
     ledger as ledger,
     losses as losses,
     reduction as reduction,
+    updates as updates,
     weighting as weighting,
 )
 from jaxloss.batching import checked as checked, per_sample as per_sample

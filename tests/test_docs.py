@@ -14,7 +14,7 @@ from jaxloss import losses
 DOCS = Path(__file__).parents[1] / "docs"
 ENTRY = re.compile(r"^\.\. (?:auto)?(?:function|class):: (\w+)", re.MULTILINE)
 MENTION = re.compile(
-    r"\b(losses|reduction|weighting|gradients|ledger|audit)\.([a-z]\w*|Total|Candidates)"
+    r"\b(losses|reduction|weighting|gradients|updates|ledger|audit)\.([a-z]\w*|Total|Candidates)"
 )
 PUBLIC_LOSSES = {name for name, value in vars(losses).items() if callable(value)}
 
@@ -44,7 +44,7 @@ def test_every_loss_is_on_the_page_of_its_module():
 
 
 @pytest.mark.parametrize(
-    "room", ["batching", "reduction", "weighting", "gradients", "ledger", "audit"]
+    "room", ["batching", "reduction", "weighting", "gradients", "updates", "ledger", "audit"]
 )
 def test_every_public_name_of_a_room_is_on_its_page(room):
     module = importlib.import_module(f"jaxloss.{room}")
