@@ -44,7 +44,8 @@ def test_every_loss_is_on_the_page_of_its_module():
 
 
 @pytest.mark.parametrize(
-    "room", ["batching", "reduction", "weighting", "gradients", "updates", "ledger", "audit"]
+    "room",
+    ["batching", "reduction", "weighting", "gradients", "updates", "ledger", "audit"],
 )
 def test_every_public_name_of_a_room_is_on_its_page(room):
     module = importlib.import_module(f"jaxloss.{room}")

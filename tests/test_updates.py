@@ -4,6 +4,7 @@ import functools
 import io
 import itertools
 import pickle
+from typing import Any
 
 import flax.serialization
 import jax
@@ -175,7 +176,7 @@ def test_narrow_parameters_get_sums_that_were_rounded_once(form):
 def test_a_mean_does_not_overflow_where_its_sum_would():
     grads = jnp.full((8, 2), 3e4, jnp.float16)
     mean = once(updates.weighted_mean(), grads, jnp.zeros(2, jnp.float16))
-    np.testing.assert_array_equal(mean, np.float16([3e4, 3e4]))
+    np.testing.assert_array_equal(mean, np.full(2, 3e4, np.float16))
 
 
 # Privacy
@@ -185,7 +186,7 @@ def test_a_mean_does_not_overflow_where_its_sum_would():
 def private_sum(limit, grads, weights=None):
     """The sum before noise, compiled as it is for users."""
     link = updates.private(limit, 0.0, 1, KEY)
-    return link.update(grads, link.init(None), weights=weights)[0]
+    return link.update(grads, link.init({}), weights=weights)[0]
 
 
 SCALES = [0.0, 1e-30, 1e-3, 1.0, 1e4, 1e9, 1e18, 1e30, 3e38, np.inf, np.nan]
@@ -212,13 +213,13 @@ def test_a_tiny_input_does_not_hide_a_huge_cotangent():
     def product(params, x, scale):
         return jnp.sum(x @ params) * scale
 
-    small, large = np.float32([1e-37, 0.9e-19, 1e-12, 1]), [1, 1e12, 1.7e19, 1e38]
-    for x, scale in itertools.product(small, np.float32(large)):
-        batch = jnp.full((1, 3), x), jnp.full(1, scale)
+    small, large = [1e-37, 0.9e-19, 1e-12, 1.0], [1.0, 1e12, 1.7e19, 1e38]
+    for x, scale in itertools.product(small, large):
+        batch = jnp.full((1, 3), x, jnp.float32), jnp.full(1, scale, jnp.float32)
         _, grads = gradients.per_example(product)(jnp.zeros((3, 2)), *batch)
         norm = np.linalg.norm(flat(private_sum(1e-2, grads)))
         assert norm <= 1e-2 * (1 + 1e-5)
-        exact = np.sqrt(6) * np.float64(x) * scale
+        exact = np.sqrt(6) * x * scale
         if exact < 1e18:
             np.testing.assert_allclose(norm, min(exact, 1e-2), rtol=1e-5, atol=1e-30)
 
@@ -293,7 +294,7 @@ def test_examples_that_are_not_finite_are_skipped_and_counted(form):
     weights = jnp.array([1.0, 2, 3, 4, 5, 0])
     losses = jnp.array([1.0, jnp.inf, jnp.nan, 0, 0, 0])
     table = rows(params, x, y)
-    state = link.init(params)
+    state: Any = link.init(params)
 
     mean, state = link.update(grads, state, params)
     close(mean, table[[0, 1, 3, 4]].mean(0))
@@ -318,6 +319,8 @@ def test_skipping_takes_the_example_out_of_the_divisor_of_a_clipped_mean(form):
 @FORMS
 def test_the_monitor_averages_both_estimates_without_the_bias_of_the_start(form):
     decay, link = 0.8, updates.monitor_noise_scale(0.8)
+    state: Any
+    after: Any
     params, x, y = setting()
     state, seen = link.init(params), []
     assert np.isnan(state.average.scale)
@@ -430,7 +433,7 @@ def test_the_clipping_norm_may_follow_a_schedule(promoting):
     link = optax.inject_hyperparams(updates.clipped_mean, static_args="method")(
         schedule
     )
-    state = link.init(params)
+    state: Any = link.init(params)
     for limit in (2.0, 1.0):
         mean, state = link.update(grads, state, params)
         close(mean, clip(table, limit).mean(0))
@@ -470,8 +473,8 @@ def test_a_step_compiles_once_and_trains_in_a_scan(name, promoting):
     assert len(traces) == 1
 
     def body(carry, _):
-        *carry, mean = step(*carry, weights)
-        return tuple(carry), mean
+        params, state, mean = step(carry[0], carry[1], weights)
+        return (params, state), mean
 
     def train(carry):
         return jax.lax.scan(body, carry, length=40)
@@ -503,7 +506,9 @@ def test_what_is_wrong_is_said():
     tree = given("tree", params, x, y)
     link = updates.weighted_mean()
 
-    def gives(updates_, message, kind=ValueError, params=params, **extra):
+    def gives(
+        updates_, message, kind: type[Exception] = ValueError, params=params, **extra
+    ):
         with pytest.raises(kind, match=message):
             once(link, updates_, params, **extra)
 
@@ -540,6 +545,7 @@ def test_numbers_out_of_range_are_refused():
     for bad in (-0.1, 1.0, nan):
         with pytest.raises(ValueError, match=r"`decay` must be at least 0 and below 1"):
             updates.monitor_noise_scale(bad)
-    for bad in (0, jax.random.split(KEY), jnp.ones(2)):
+    wrong: list[Any] = [0, jax.random.split(KEY), jnp.ones(2)]
+    for bad in wrong:
         with pytest.raises(TypeError, match="`key` must be one key"):
             updates.private(1.0, 1.0, 4, bad)
