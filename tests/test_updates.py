@@ -189,11 +189,11 @@ def private_sum(limit, grads, weights=None):
     return link.update(grads, link.init({}), weights=weights)[0]
 
 
-SCALES = [0.0, 1e-30, 1e-3, 1.0, 1e4, 1e9, 1e18, 1e30, 3e38, np.inf, np.nan]
+SCALES = [1e-30, 1.0, 1e4, 1e18, 3e38, np.inf, np.nan]
 
 
 @FORMS
-@pytest.mark.parametrize("limit", [1e-2, 1.0, 1e3])
+@pytest.mark.parametrize("limit", [1e-2, 1e3])
 def test_one_example_moves_the_sum_by_at_most_the_norm(form, limit):
     params, x, y = setting()
     without = np.arange(BATCH) != 3
@@ -373,7 +373,7 @@ def links():
 STATEFUL = pytest.mark.parametrize("name", ["private", "skip_non_finite", "monitor"])
 
 
-@pytest.mark.parametrize("name", links())
+@STATEFUL
 def test_both_forms_give_the_same_step_of_adam(name, promoting):
     params, x, y = setting()
     optimizer = optax.chain(links()[name], optax.adam(optax.linear_schedule(1, 0, 9)))

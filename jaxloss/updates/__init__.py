@@ -7,10 +7,10 @@ leave without it. Weights are given to ``update``::
     losses, grads = gradients.per_example(loss)(params, x, y)
     step, state = optimizer.update(grads, state, params, weights=weights)
 
-Each takes `gradients.PerExampleGradients`, or a tree like the parameters whose leaves
-are ``(batch, *shape)``, as of ``jax.vmap(jax.grad(loss))``. ``weights`` have shape
-``(batch,)`` and are 1 if not given; an example of weight 0 reaches nothing, even if it
-is nan. Sums are made in float32 or wider and leave in the dtype of the parameter.
+Each takes `jaxloss.gradients.PerExampleGradients`, or a tree like the parameters whose
+leaves are ``(batch, *shape)``, as of ``jax.vmap(jax.grad(loss))``. ``weights`` have
+shape ``(batch,)`` and are 1 if not given; an example of weight 0 reaches nothing, even
+if it is nan. Sums are made in float32 or wider and leave in the dtype of the parameter.
 """
 
 from jaxloss.updates.means import (

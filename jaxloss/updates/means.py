@@ -24,7 +24,7 @@ def weighted_mean() -> optax.GradientTransformationExtraArgs:
         takes ``weights``: shape ``(batch,)``; float, integer or boolean.
 
     Raises:
-        ValueError: by ``update``, when example axes or the shape of `weights` differ.
+        ValueError: by ``update``, when example axes or the shape of ``weights`` differ.
         TypeError: by ``update``, when a gradient is not floating.
 
     Guarantees:
@@ -61,7 +61,7 @@ def clipped_mean(
     Args:
         max_norm: the norm :math:`C`, over all parameters together, above which a
             gradient is scaled down.
-        method: how norms are measured, as in `gradients.norms`.
+        method: how norms are measured, as in `jaxloss.gradients.norms`.
 
     Returns:
         An `optax.experimental.aggregating.Aggregator` without state. Its ``update``
@@ -69,7 +69,7 @@ def clipped_mean(
 
     Raises:
         ValueError: when `max_norm` is not positive; by ``update``, when example axes
-            or the shape of `weights` differ.
+            or the shape of ``weights`` differ.
         TypeError: by ``update``, when a gradient is not floating.
 
     Guarantees:

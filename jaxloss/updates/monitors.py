@@ -45,8 +45,8 @@ def skip_non_finite(
         optional and of shape ``(batch,)``, and hands on all but the losses.
 
     Raises:
-        ValueError: by ``update``, when example axes or the shapes of `weights` or
-            `losses` differ.
+        ValueError: by ``update``, when example axes or the shapes of ``weights`` or
+            ``losses`` differ.
         TypeError: by ``update``, when a gradient is not floating.
 
     Guarantees:
@@ -100,8 +100,8 @@ class NoiseScaleState(NamedTuple):
 def monitor_noise_scale(decay: float = 0.99) -> optax.GradientTransformationExtraArgs:
     r"""Keeps the gradient noise scale in its state and passes the gradients on.
 
-    Of the two estimates of `gradients.noise_scale` it averages each by itself over the
-    steps, as their quotient is biased:
+    Of the two estimates of `jaxloss.gradients.noise_scale` it averages each by itself
+    over the steps, as their quotient is biased:
 
     .. math::
         a_n = a_{n-1} + \frac{1 - d}{1 - d^n} (x_n - a_{n-1}), \qquad
@@ -119,7 +119,7 @@ def monitor_noise_scale(decay: float = 0.99) -> optax.GradientTransformationExtr
 
     Raises:
         ValueError: when `decay` is not in [0, 1); by ``update``, when example axes or
-            the shape of `weights` differ.
+            the shape of ``weights`` differ.
         TypeError: by ``update``, when a gradient is not floating.
 
     Guarantees:
