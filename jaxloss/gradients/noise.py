@@ -38,7 +38,7 @@ def noise_scale(
 ) -> NoiseScale:
     r"""The simple gradient noise scale, estimated from one batch.
 
-    With the mean gradient :math:`\bar g` of the `B` examples that count,
+    With the mean gradient :math:`\bar g` of the ``B`` examples that count,
 
     .. math::
         \operatorname{tr}\Sigma \approx

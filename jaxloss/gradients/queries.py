@@ -24,7 +24,7 @@ def norms(grads: PerExampleGradients, method: Method = "auto") -> Array:
 
     Args:
         grads: of `per_example`.
-        method: what to do where a parameter meets an example in `T` places, as in a
+        method: what to do where a parameter meets an example in ``T`` places, as in a
             sequence or an image. "gram" adds up products of rows,
             :math:`\sum_{tu} (x_t \cdot x_u)(d_t \cdot d_u)`; "direct" forms the matrix
             :math:`\sum_t x_t d_t^\top` of one parameter and squares it; "auto" takes
@@ -38,7 +38,7 @@ def norms(grads: PerExampleGradients, method: Method = "auto") -> Array:
 
     Guarantees:
         - Exact up to rounding with "direct". "gram" cancels where rows have a large
-          common part `r` times their spread: in float32 the relative error is about
+          common part ``r`` times their spread: in float32 the relative error is about
           3e-6 at r = 10, 5e-4 at r = 100 and 5e-2 at r = 1000. The square is clamped
           at 0. For a privacy claim use "direct".
         - An example that is not finite leaves the norms of the others alone.

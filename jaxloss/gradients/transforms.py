@@ -25,7 +25,7 @@ def per_example(
     """Losses of a batch and the gradient of each, in one forward and backward pass.
 
     As ``jax.vmap(jax.value_and_grad(loss_fn), ...)``, but the gradients come in
-    factors: for every place where a parameter meets an example (`dot_general`,
+    factors: for every place where a parameter meets an example (``dot_general``,
     convolution, lookup) the input of that place and the cotangent of its output. No
     array of the size of the batch times the parameters is formed. It works for any
     function, since it reads the equations that JAX traces; a parameter that does
@@ -36,7 +36,7 @@ def per_example(
         loss_fn: ``loss_fn(params, *example) -> scalar``, or ``(scalar, aux)``. It is
             given one example, without a batch axis, and must not look at others.
             Random keys belong into the example, one for each.
-        in_axes: as in `jax.vmap`, for the arguments after `params`.
+        in_axes: as in `jax.vmap`, for the arguments after ``params``.
         has_aux: whether `loss_fn` returns ``(scalar, aux)``.
         strict: raise when a parameter of more than 65536 elements is not factored; a
             number sets another limit.
@@ -147,7 +147,7 @@ def clipped_sum(
 
     Returns:
         ``fn(params, *batch) -> (losses, norms, total)``, or ``((losses, aux), norms,
-        total)``: norms before clipping, ``(batch,)``, and a tree like `params`.
+        total)``: norms before clipping, ``(batch,)``, and a tree like ``params``.
 
     Raises:
         ValueError: for another `memory` than these.
@@ -191,10 +191,10 @@ def directional(
 
     Returns:
         ``fn(params, direction, *batch) -> (losses, slopes)``, or ``((losses, aux),
-        slopes)``; `direction` is a tree like `params`, slopes ``(batch,)``.
+        slopes)``; ``direction`` is a tree like ``params``, slopes ``(batch,)``.
 
     Raises:
-        ValueError: by ``fn``, when `direction` is not like `params`.
+        ValueError: by ``fn``, when ``direction`` is not like ``params``.
 
     Examples:
         >>> import jax.numpy as jnp
