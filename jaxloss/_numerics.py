@@ -69,11 +69,10 @@ def softplus(x: Array) -> Array:
 def nan_if_negative(x: Array) -> Array:
     """A term of 0, or of nan where x is below 0.
 
-    Nan also where x is infinite. By neither a selection nor a constant, which would
-    keep the compiler from fusing it into a sum.
+    By neither a selection nor a constant, which would keep the compiler from fusing it
+    into a sum.
     """
-    root = jnp.sqrt(x)
-    return root - root
+    return jnp.sign(jnp.sqrt(x)) - jnp.sign(x)
 
 
 @slopes(lambda x, y: y, lambda x, y: x)

@@ -96,13 +96,13 @@ def test_softplus_is_exact_in_both_tails(x, value, slope, curvature):
 # nan_if_negative
 
 
-@pytest.mark.parametrize("x", [0, 1e-30, 1, HUGE])
+@pytest.mark.parametrize("x", [0, 1e-30, 1, HUGE, INF])
 def test_nan_if_negative_adds_nothing_to_a_number_from_0_on(x):
     assert _numerics.nan_if_negative(jnp.float32(x)) == 0
 
 
-@pytest.mark.parametrize("x", [-1e-30, -1, -INF, INF, NAN])
-def test_nan_if_negative_is_nan_below_0_and_at_infinity(x):
+@pytest.mark.parametrize("x", [-1e-30, -1, -INF, NAN])
+def test_nan_if_negative_is_nan_below_0(x):
     assert jnp.isnan(_numerics.nan_if_negative(jnp.float32(x)))
     assert jnp.isnan(jax.jit(_numerics.nan_if_negative)(jnp.float32(x)))
 
