@@ -154,7 +154,8 @@ def clipped_sum(
 
     Guarantees:
         - Leaving out one example changes the total by at most `max_norm`, up to
-          rounding.
+          rounding. Squares that leave the range of float32, as of an input of 1e-20,
+          are not seen in the norm; where that matters take `jaxloss.updates.private`.
         - An example whose gradient is not finite counts as 0.
 
     Examples:
