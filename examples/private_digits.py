@@ -35,10 +35,9 @@ class Classifier(nnx.Module):
 
 def epsilon(probability, noise, steps):
     """What so many steps with Poisson sampling and Gaussian noise tell."""
-    # Pyright does not see the fields of these classes.
-    one = dp_accounting.GaussianDpEvent(noise)  # pyright: ignore[reportCallIssue]
+    one = dp_accounting.GaussianDpEvent(noise)  # pyright: ignore[reportCallIssue] (attrs fields)
     sampled = dp_accounting.PoissonSampledDpEvent
-    step = sampled(probability, one)  # pyright: ignore[reportCallIssue]
+    step = sampled(probability, one)  # pyright: ignore[reportCallIssue] (attrs fields)
     accountant = PLDAccountant()
     accountant.compose(step, steps)
     return accountant.get_epsilon(DELTA)

@@ -253,3 +253,9 @@ def test_partials_and_callables_have_names():
     kernel = per_sample(functools.partial(losses.huber_loss, delta=2.0))
     with pytest.raises(ValueError, match="huber_loss, at mapped index 0"):
         checked(kernel)(jnp.full((1, 2), jnp.nan), jnp.ones((1, 2)))
+
+
+def test_an_unchecked_kernel_has_no_effect_that_slows_its_call():
+    kernel = per_sample(losses.softmax_cross_entropy_with_integer_labels)
+    traced = jax.make_jaxpr(kernel)(jnp.zeros((3, 4)), jnp.zeros(3, jnp.int32))
+    assert not traced.effects

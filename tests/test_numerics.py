@@ -377,3 +377,10 @@ def test_lambert_w_at_the_ends():
     largest = float(np.finfo(np.float32).max)
     np.testing.assert_allclose(got[4], scipy.special.lambertw(largest).real, rtol=1e-6)
     assert np.isnan(got[5])
+
+
+def test_a_label_is_one_class_also_where_floating_numbers_do_not_count_all():
+    classes = 2**24 + 2
+    hits = _numerics.is_label(jnp.zeros(classes), jnp.int32(classes - 1))
+    np.testing.assert_array_equal(jnp.flatnonzero(hits, size=2), [classes - 1, 0])
+    assert jnp.sum(hits) == 1
