@@ -81,12 +81,21 @@ def times(x: Array, y: Array) -> Array:
     return jnp.where(x == 0, 0, x * y)
 
 
+def nan_if_any(x: Array) -> Array:
+    """0, or nan if an element is nan; without derivatives.
+
+    A maximum or minimum, inside a sum or as the whole of a pass over a batch, loses a
+    nan on some backends. A loss made of them adds this.
+    """
+    return 0 * jnp.sum(jnp.sign(jax.lax.stop_gradient(x)))
+
+
 def expectation(weights: Array, costs: Array) -> Array:
     """The sum of products in which a weight of 0 wins, also over an infinite cost.
 
     An infinite cost is inf unless its weight is 0, or too small to be seen beside 1. A
     sum takes a minimum and a product into its pass over the batch, and a selection it
-    does not.
+    does not. Whether a cost is nan must be asked elsewhere (`nan_if_any`).
     """
     bound = jnp.finfo(costs.dtype).max
     total = jnp.sum(weights * jnp.minimum(costs, bound))
@@ -124,6 +133,19 @@ def _unit_jvp(primals, tangents):
 def direction(x: Array) -> Array:
     """x over its norm; 0, with derivative 0, for 0."""
     return unit(x, jnp.zeros((), x.dtype))
+
+
+def factors(x: Array, floor: Array) -> tuple[Array, Array, Array]:
+    """Two factors that make x its `unit`, and the length of that: 1 above the floor.
+
+    They may be differentiated; those of a 0 without a floor are constants, 0.
+    """
+    scale = _scale(x)
+    squares = jnp.sum((x / scale) ** 2)
+    length = jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    short = (squares == 0) | (length < floor / scale)
+    divisor = jnp.where(short, jnp.where(floor > 0, floor / scale, jnp.inf), length)
+    return 1 / scale, 1 / divisor, jnp.where(squares == 0, 0, length / divisor)
 
 
 @slopes(direction)
@@ -268,9 +290,11 @@ def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
     """The sum of exponentials below the highest without the label's own.
 
     None is above 1, so that the distance cuts off the label's own alone. A sum takes
-    a minimum into its pass over the batch, and a selection it does not.
+    a minimum into its pass over the batch, and a selection it does not. The minimum may
+    lose a nan there, the sign does not.
     """
-    return jnp.sum(jnp.minimum(jnp.exp(logits - highest), _distance(logits, label)))
+    share = jnp.exp(logits - highest)
+    return jnp.sum(jnp.sign(share) * jnp.minimum(share, _distance(logits, label)))
 
 
 def _distance(logits: Array, label: Array) -> Array:
@@ -308,7 +332,8 @@ def highest_other(x: Array, label: Array) -> Array:
 
 def within(x: Array, low: float, high: float) -> Array:
     """Whether all is within these bounds; what is nan is not."""
-    return (jnp.min(x, initial=high) >= low) & (jnp.max(x, initial=low) <= high)
+    x = jax.lax.stop_gradient(x)
+    return ~jnp.isnan(jnp.sum(jnp.sqrt((x - low) * (high - x))))
 
 
 #: W(x) in powers of q = sqrt(2 (e x + 1)), around the branch point x = -1/e.
@@ -376,22 +401,17 @@ def largest(x: Array) -> Array:
     return jnp.max(jnp.abs(x), initial=0)
 
 
-def cosine(a: Array, b: Array) -> Array:
-    """Cosine of the angle between two vectors, in [-1, 1]; 0 when one of them is 0."""
-    dot = jnp.sum(direction(a) * direction(b))
-    return dot + jax.lax.stop_gradient(jnp.clip(dot, -1, 1) - dot)
-
-
 def _share_of_largest(x: Array) -> Array:
     at_top = (jnp.abs(x) == jnp.max(jnp.abs(x), initial=0)).astype(x.dtype)
     return at_top / jnp.maximum(jnp.sum(at_top), 1)
 
 
 def _scale(x: Array) -> Array:
-    """Largest magnitude in x, above 0 and with a reciprocal that is not subnormal."""
+    """Largest magnitude in x, above 0 and with a reciprocal that is a normal number."""
     largest = jnp.max(jnp.abs(x), initial=0)
     scale = jnp.where(largest > 0, largest, 1)
-    return jax.lax.stop_gradient(jnp.minimum(scale, jnp.finfo(x.dtype).max / 8))
+    info = jnp.finfo(x.dtype)
+    return jax.lax.stop_gradient(jnp.clip(scale, info.tiny, info.max / 8))
 
 
 def is_zero(option: float | Array) -> bool:

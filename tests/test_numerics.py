@@ -276,12 +276,11 @@ def test_an_argument_without_a_slope_says_so():
 
 
 @pytest.mark.parametrize("scale", [1e-36, 1.0, 1e30, 1e37])
-def test_norm_unit_and_cosine_do_not_depend_on_scale(scale):
+def test_norm_and_direction_do_not_depend_on_scale(scale):
     x = scale * jnp.array([3.0, 0.0, -4.0])
     np.testing.assert_allclose(_numerics.norm(x), 5 * np.float32(scale), rtol=1e-6)
     np.testing.assert_allclose(_numerics.direction(x), [0.6, 0, -0.8], rtol=1e-6)
     np.testing.assert_allclose(jax.grad(_numerics.norm)(x), [0.6, 0, -0.8], rtol=1e-6)
-    np.testing.assert_allclose(_numerics.cosine(x, jnp.array([0.0, 0, 2])), -0.8)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +291,6 @@ def test_norm_unit_and_cosine_do_not_depend_on_scale(scale):
         lambda x: _numerics.minkowski(x, jnp.array(0.5)),
         lambda x: _numerics.minkowski(x, jnp.array(1.0)),
         lambda x: _numerics.minkowski(x, jnp.array(3.0)),
-        lambda x: _numerics.cosine(x, jnp.ones(3)),
     ],
 )
 def test_the_zero_vector_has_derivatives_of_zero(length):
@@ -301,14 +299,6 @@ def test_the_zero_vector_has_derivatives_of_zero(length):
     np.testing.assert_array_equal(jax.grad(length)(zero), 0)
     assert not jnp.isnan(jax.hessian(length)(zero)).any()
     assert not jnp.isnan(jax.jacrev(jax.grad(length))(zero)).any()
-
-
-def test_cosine_never_leaves_its_range():
-    vectors = jnp.asarray(np.random.default_rng(0).normal(size=(500, 7)), jnp.float32)
-    same = jax.vmap(_numerics.cosine)(vectors, vectors)
-    assert (same <= 1).all() and (
-        jax.vmap(_numerics.cosine)(vectors, -vectors) >= -1
-    ).all()
 
 
 def test_power_counts_an_infinite_slope_as_zero():

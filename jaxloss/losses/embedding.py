@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxloss import _inputs, _numerics
+from jaxloss.losses.similarity import cosine
 
 
 def cosine_embedding_loss(
@@ -59,10 +60,9 @@ def cosine_embedding_loss(
     margin = _inputs.option("margin", margin, (), first)
     side = jnp.abs(target) == 1
     _inputs.require(side, "target", "-1 or 1", target)
-    finite, (first, second) = _finite(first, second)
-    cosine = _numerics.cosine(first, second)
-    loss = jnp.where(target > 0, 1 - cosine, jax.nn.relu(cosine - margin))
-    return jnp.where(finite & side, loss, jnp.nan)
+    angle = cosine(first, second, jnp.zeros_like(margin))
+    loss = jnp.where(target > 0, 1 - angle, jax.nn.relu(angle - margin))
+    return jnp.where(side, loss, jnp.nan)
 
 
 def hinge_embedding_loss(

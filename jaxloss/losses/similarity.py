@@ -1,8 +1,11 @@
 """Scores and losses of the angle between two vectors."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from jaxloss import _inputs, _numerics
@@ -45,11 +48,7 @@ def cosine_similarity(
     References:
         Salton, Wong & Yang, *A Vector Space Model for Automatic Indexing*, 1975.
     """
-    a, b, epsilon, finite = _vectors(prediction, target, epsilon)
-    cosine = jnp.sum(_numerics.unit(a, epsilon) * _numerics.unit(b, epsilon))
-    # Rounding may pass 1; the derivative stays that of the cosine.
-    beyond = jax.lax.stop_gradient(cosine - jnp.clip(cosine, -1, 1))
-    return jnp.where(finite, cosine - beyond, jnp.nan)
+    return cosine(*_vectors(prediction, target, epsilon))
 
 
 def cosine_distance(
@@ -92,27 +91,87 @@ def cosine_distance(
     References:
         Salton, Wong & Yang, *A Vector Space Model for Automatic Indexing*, 1975.
     """
-    a, b, epsilon, finite = _vectors(prediction, target, epsilon)
-    gap = _numerics.unit(a, epsilon) - _numerics.unit(b, epsilon)
-    distance = 0.5 * (jnp.sum(gap**2) + _shortfall(a, epsilon) + _shortfall(b, epsilon))
-    beyond = jax.lax.stop_gradient(distance - jnp.clip(distance, 0, 2))
-    return jnp.where(finite, distance - beyond, jnp.nan)
+    return _distance(*_vectors(prediction, target, epsilon))
 
 
 def _vectors(
     prediction: ArrayLike, target: ArrayLike, epsilon: float | Array
-) -> tuple[Array, Array, Array, Array]:
-    """The two vectors and the floor, and whether all is finite; else zeros."""
+) -> tuple[Array, Array, Array]:
     _inputs.not_negative("epsilon", epsilon)
     a, b = _inputs.event(("features",), prediction=prediction, target=target)
-    epsilon = _inputs.option("epsilon", epsilon, (), a)
-    finite = jnp.all(jnp.isfinite(a) & jnp.isfinite(b))
-    return jnp.where(finite, a, 0), jnp.where(finite, b, 0), epsilon, finite
+    return a, b, _inputs.option("epsilon", epsilon, (), a)
 
 
-def _shortfall(x: Array, floor: Array) -> Array:
-    """How much the squared length of `unit(x, floor)` falls short of 1."""
-    length = _numerics.norm(x)
-    short = (length < floor) | (length == 0)
-    share = jnp.where(short, length, 0) / jnp.where(floor == 0, 1, floor)
-    return jnp.where(short, 1 - share**2, 0)
+@jax.custom_jvp
+def cosine(a: Array, b: Array, floor: Array) -> Array:
+    """`cosine_similarity` of arrays that have been looked at."""
+    a_unit, b_unit = _units(a, b, floor)
+    return jnp.clip(jnp.sum(a_unit() * b_unit()), -1, 1)
+
+
+@jax.custom_jvp
+def _distance(a: Array, b: Array, floor: Array) -> Array:
+    a_unit, b_unit = _units(a, b, floor)
+    missing = (1 - a_unit.length**2) + (1 - b_unit.length**2)
+    return jnp.clip(0.5 * (jnp.sum((a_unit() - b_unit()) ** 2) + missing), 0, 2)
+
+
+def _cosine_jvp(primals, tangents):
+    similarity = cosine(*primals)
+    return similarity, -_change_of_distance(1 - similarity, primals, tangents)
+
+
+def _distance_jvp(primals, tangents):
+    distance = _distance(*primals)
+    return distance, _change_of_distance(distance, primals, tangents)
+
+
+cosine.defjvp(_cosine_jvp, symbolic_zeros=True)
+_distance.defjvp(_distance_jvp, symbolic_zeros=True)
+
+
+class _Unit(NamedTuple):
+    """A vector over its norm, or over the floor: a product still to be made.
+
+    In two factors, so that neither overflows; each pass over a batch makes the product
+    for itself, which is cheaper than to write it down.
+    """
+
+    vector: Array
+    down: Array
+    inverse: Array
+    length: Array  # of the product: 1 above the floor
+
+    def __call__(self) -> Array:
+        return self.shrink(self.vector)
+
+    def shrink(self, x: Array) -> Array:
+        return x * self.down * self.inverse
+
+
+def _units(a: Array, b: Array, floor: Array) -> tuple[_Unit, _Unit]:
+    parts = (a, *_numerics.factors(a, floor)), (b, *_numerics.factors(b, floor))
+    a_parts, b_parts = jax.lax.optimization_barrier(parts)
+    return _Unit(*a_parts), _Unit(*b_parts)
+
+
+def _change_of_distance(distance, primals, tangents):
+    a, b, floor = primals
+    a_change, b_change, floor_change = tangents
+    a_unit, b_unit = _units(a, b, floor)
+    change = jnp.zeros_like(distance)
+    for own, other, own_change in (
+        (a_unit, b_unit, a_change),
+        (b_unit, a_unit, b_change),
+    ):
+        if not isinstance(own_change, SymbolicZero):
+            # Above the floor only what is across the vector turns it.
+            along = jnp.where(own.length < 1, 1, distance)
+            slope = own.shrink((own() - other()) - along * own())
+            slope = jnp.where(jnp.isfinite(slope), slope, 0)
+            change = change + jnp.sum(slope * own_change)
+        if not isinstance(floor_change, SymbolicZero):
+            held = (own.length < 1) & (floor > 0)
+            slope = jnp.where(held, 1 - distance, 0) / jnp.where(held, floor, 1)
+            change = change + slope * floor_change
+    return change / jnp.where(jnp.isnan(distance), jnp.inf, 1)
