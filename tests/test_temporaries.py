@@ -29,6 +29,7 @@ _SORTED = "the classes in the order of their scores"
 _TERMS = "a power or a logarithm of each probability, chosen by its size"
 EXCEPTIONS = {
     "binary_cross_entropy": "one number for each example, which may be infinite",
+    "poisson_nll_loss": "one number for each example: its least count",
     "weighted_sigmoid_cross_entropy": "a selection for each of the two weighted terms",
     "hinge_embedding_loss": "a selection between two formulas, by the side",
     "margin_ranking_loss": "the gap is compared in the slope of each of its two scores",
@@ -52,9 +53,6 @@ EXCEPTIONS = {
     "pairwise_distance": _SCALED,
     "triplet_margin_loss": _SCALED,
     "triplet_margin_with_distance_loss": _SCALED,
-    "cosine_embedding_loss": _SCALED,
-    "cosine_similarity": _SCALED,
-    "cosine_distance": _SCALED,
     "ntxent": _SIMILARITIES,
     "circle_loss": _SIMILARITIES,
     "sampled_softmax_cross_entropy": _SCORES,

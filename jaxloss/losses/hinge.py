@@ -51,7 +51,7 @@ def hinge_loss(
     """
     score, target = _sided(where, score, target)
     margin = _inputs.option("margin", margin, (), score)
-    return _numerics.mean(_hinge(score, target, margin), where)
+    return 0.5 * _numerics.mean(_twice_hinge(score, target, margin), where)
 
 
 def squared_hinge_loss(
@@ -151,14 +151,15 @@ def _sided(
 
 
 @_numerics.slopes(
-    lambda s, y, m: jnp.where(y * s < m, -y, 0),
-    lambda s, y, m: jnp.where(y * s < m, -s, 0),
-    lambda s, y, m: (y * s < m).astype(s.dtype),
+    lambda s, y, m: jnp.where(y * s < m, -2 * y, 0),
+    lambda s, y, m: jnp.where(y * s < m, -2 * s, 0),
+    lambda s, y, m: jnp.where(y * s < m, jnp.full_like(s, 2), 0),
 )
-def _hinge(score: Array, target: Array, margin: Array) -> Array:
-    side = target * (target / target)  # 0 is on no side: nan
-    short = margin - side * score
-    return 0.5 * (short + jnp.abs(short))
+def _twice_hinge(score: Array, target: Array, margin: Array) -> Array:
+    """Twice what is short: the half is taken once for each example."""
+    short = margin * (target / target) - target * score  # 0 is on no side: nan
+    # A maximum, inside a sum, would let nan pass for 0.
+    return short + jnp.abs(short)
 
 
 @_numerics.slopes(
@@ -167,7 +168,7 @@ def _hinge(score: Array, target: Array, margin: Array) -> Array:
     lambda s, y, m: 2 * jnp.maximum(m - y * s, 0),
 )
 def _squared_hinge(score: Array, target: Array, margin: Array) -> Array:
-    return _hinge(score, target, margin) ** 2
+    return 0.25 * _twice_hinge(score, target, margin) ** 2
 
 
 @_numerics.slopes(

@@ -51,7 +51,7 @@ def poisson_nll_loss(
         - With `log_input` the derivative is ``exp(prediction) - target``.
         - A rate of 0, also as a logarithm of ``-inf``, costs 0 when nothing was
           counted, and (without `epsilon`) the largest finite number for every count.
-        - ``nan``, with gradient 0, for a negative target or a negative rate.
+        - ``nan``, with gradient 0, when a target or a rate is negative.
         - Elements left out reach neither value nor gradient, whatever they hold; with
           none left the value is 0 and the gradient 0.
         - An element that is nan makes the value nan, and has gradient 0.
@@ -70,17 +70,19 @@ def poisson_nll_loss(
         where, prediction=prediction, target=target
     )
     _inputs.require(target >= 0, "target", "not below 0", target)
+    valid = jnp.min(target, initial=0) >= 0
     if log_input:
         losses = _poisson_of_log_rate(prediction, target)
     else:
         _inputs.require(prediction >= 0, "prediction", "not below 0", prediction)
+        valid &= jnp.min(prediction, initial=0) >= 0
         epsilon = _inputs.option("epsilon", epsilon, (), prediction)
         losses = _poisson_of_rate(prediction, target, epsilon)
     if full == "exact":
         losses = losses + _log_factorial(target)
     elif full:
         losses = losses + _stirling(target)
-    return _numerics.mean(losses, where)
+    return jnp.where(valid, _numerics.mean(losses, where), jnp.nan)
 
 
 def gaussian_nll_loss(
@@ -207,31 +209,18 @@ def _log_root_two_pi(full: bool) -> float:
     return 0.5 * math.log(2 * math.pi) if full else 0.0
 
 
-@_numerics.slopes(
-    lambda x, y: jnp.exp(x) - y + _numerics.nan_if_negative(y),
-    lambda x, y: -x + _numerics.nan_if_negative(y),
-)
+@_numerics.slopes(lambda x, y: jnp.exp(x) - y, lambda x, y: -x)
 def _poisson_of_log_rate(log_rate: Array, target: Array) -> Array:
-    loss = jnp.exp(log_rate) - target * _finite(log_rate)
-    return loss + _numerics.nan_if_negative(target)
+    return jnp.exp(log_rate) - target * _finite(log_rate)
 
 
 @_numerics.slopes(
-    lambda rate, y, epsilon: 1 - _counts_per_rate(rate, y, epsilon),
-    lambda rate, y, epsilon: -jnp.log(rate + epsilon) + _nan_outside(rate, y),
-    lambda rate, y, epsilon: -_counts_per_rate(rate, y, epsilon),
+    lambda rate, y, epsilon: 1 - _numerics.ratio(y, rate + epsilon),
+    lambda rate, y, epsilon: -jnp.log(rate + epsilon),
+    lambda rate, y, epsilon: -_numerics.ratio(y, rate + epsilon),
 )
 def _poisson_of_rate(rate: Array, target: Array, epsilon: Array) -> Array:
-    loss = rate - target * _finite(jnp.log(rate + epsilon))
-    return loss + _nan_outside(rate, target)
-
-
-def _counts_per_rate(rate: Array, target: Array, epsilon: Array) -> Array:
-    return _numerics.ratio(target, rate + epsilon) + _nan_outside(rate, target)
-
-
-def _nan_outside(rate: Array, target: Array) -> Array:
-    return _numerics.nan_if_negative(rate) + _numerics.nan_if_negative(target)
+    return rate - target * _finite(jnp.log(rate + epsilon))
 
 
 def _finite(log_rate: Array) -> Array:
