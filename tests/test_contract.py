@@ -297,6 +297,28 @@ def test_a_nan_example_is_nan_alone_and_moves_nothing(name, row):
         np.testing.assert_array_equal(gradient[2], 0)
 
 
+@every_loss
+def test_one_nan_is_enough_wherever_it_is_read(name, row):
+    # In a large batch: there the compiler fuses maxima, which may lose a nan.
+    kernel, clean = per_sample(row.loss), single(batch_of(name, row, 1))
+    for position in row.differentiable:
+        size = clean[position].size
+        copies = max(1024, size)
+        data = [jnp.repeat(x, copies, axis=0) for x in clean]
+
+        def losses_with(change, data=data, position=position, size=size):
+            flat = data[position].reshape(-1, size)
+            rows = jnp.arange(len(flat))
+            flat = flat.at[rows, rows % size].add(change)
+            changed = flat.reshape(data[position].shape)
+            return np.asarray(kernel(*with_argument(tuple(data), position, changed)))
+
+        # What a mask leaves out, or a label does not ask for, need not be read.
+        known = np.asarray(kernel(*data))
+        read = (losses_with(1e3) != known) | (losses_with(-1e3) != known)
+        assert np.isnan(losses_with(jnp.nan))[read].all()
+
+
 @labelled_losses
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32])
 def test_a_label_out_of_range_is_nan_alone_and_moves_nothing(name, row, dtype):

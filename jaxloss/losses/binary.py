@@ -128,15 +128,14 @@ def binary_cross_entropy(
     )
     for name, value in (("probability", probability), ("target", target)):
         _inputs.require((value >= 0) & (value <= 1), name, "in [0, 1]", value)
+    valid = _numerics.within(probability, 0, 1)
     if clip:
-        possible = (probability >= 0) & (probability <= 1)
-        probability = jnp.where(possible, probability, jnp.nan)
         probability = jnp.clip(probability, clip, 1 - clip)
     target = _smooth(target, label_smoothing)
     min_log = _inputs.option("min_log", min_log, (), probability)
     min_log = jnp.maximum(min_log, jnp.finfo(probability.dtype).min)
     loss = _numerics.mean(_bernoulli(probability, target, min_log), where)
-    return _endless(loss)
+    return jnp.where(valid, _endless(loss), jnp.nan)
 
 
 def weighted_sigmoid_cross_entropy(

@@ -205,14 +205,19 @@ def smooth_labels(
 
 @jax.custom_jvp
 def _cross_entropy(logits: Array, target: Array) -> Array:
-    return _numerics.expectation(target, _numerics.surprises(logits)[0])
+    return _expected(target, *_numerics.surprises(logits))
+
+
+def _expected(target: Array, surprises: Array, _: Array, total: Array) -> Array:
+    loss = _numerics.expectation(target, surprises)
+    return jnp.where(jnp.isnan(total), jnp.nan, loss)
 
 
 @_cross_entropy.defjvp
 def _cross_entropy_jvp(primals, tangents):
     (logits, target), (change, target_change) = primals, tangents
     surprises, highest, total = _numerics.surprises(logits)
-    loss = _numerics.expectation(target, surprises)
+    loss = _expected(target, surprises, highest, total)
     logits, target, highest, total = jax.lax.optimization_barrier(
         (logits, target, highest, total)
     )

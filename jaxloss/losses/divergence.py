@@ -146,7 +146,8 @@ def _log(target: Array) -> Array:
 
 @_numerics.slopes(lambda log_p, t: -t, lambda log_p, t: _log(t) + 1 - log_p)
 def _relative_entropy(log_prediction: Array, target: Array) -> Array:
-    return _numerics.expectation(target, _log(target) - log_prediction)
+    loss = _numerics.expectation(target, _log(target) - log_prediction)
+    return loss + _numerics.nan_if_any(log_prediction)
 
 
 @_numerics.slopes(
@@ -156,7 +157,8 @@ def _relative_entropy(log_prediction: Array, target: Array) -> Array:
 def _relative_entropy_of_log(log_prediction: Array, log_target: Array) -> Array:
     floor = jnp.finfo(log_target.dtype).min
     costs = jnp.maximum(log_target, floor) - log_prediction
-    return _numerics.expectation(jnp.exp(log_target), costs)
+    loss = _numerics.expectation(jnp.exp(log_target), costs)
+    return loss + _numerics.nan_if_any(log_prediction)
 
 
 @_numerics.slopes(lambda log_p, t: jnp.exp(log_p) - t, lambda log_p, t: _log(t) - log_p)

@@ -173,7 +173,7 @@ def _sparsemax(score: Array) -> tuple[Array, Array]:
     highest = jnp.max(score)
     at_top = score == highest
     score = jnp.where(at_top, 0, score - jnp.where(at_top, 0, highest))
-    known = ~jnp.isnan(highest) & (highest > -jnp.inf)
+    known = ~jnp.isnan(_numerics.nan_if_any(score)) & (highest > -jnp.inf)
     score = jnp.where(known, score, jnp.nan)
     ranked = -jnp.sort(-jax.lax.stop_gradient(score))
     rank = jnp.arange(1, score.size + 1, dtype=score.dtype)

@@ -204,7 +204,7 @@ def _shortfall_slope(score: Array, label: Array, margin: Array) -> Array:
 )
 def _shortfall(score: Array, label: Array, margin: Array) -> Array:
     short = margin + _behind(score, label)
-    return jnp.where(short <= 0, 0, short)
+    return jnp.where(short <= 0, 0, short) + _numerics.nan_if_any(score)
 
 
 def _shortfalls(score: Array, label: Array, margin: Array) -> Array:
@@ -232,7 +232,8 @@ def _pull(
     lambda s, y, m: jnp.mean(jnp.sign(_shortfalls(s, y, m))),
 )
 def _mean_shortfall(score: Array, label: Array, margin: Array) -> Array:
-    return jnp.sum(_shortfalls(score, label, margin)) / score.size
+    total = jnp.sum(_shortfalls(score, label, margin))
+    return total / score.size + _numerics.nan_if_any(score)
 
 
 @_numerics.slopes(
@@ -241,7 +242,8 @@ def _mean_shortfall(score: Array, label: Array, margin: Array) -> Array:
     lambda s, y, m: jnp.mean(2 * _shortfalls(s, y, m)),
 )
 def _mean_squared_shortfall(score: Array, label: Array, margin: Array) -> Array:
-    return jnp.sum(_shortfalls(score, label, margin) ** 2) / score.size
+    total = jnp.sum(_shortfalls(score, label, margin) ** 2)
+    return total / score.size + _numerics.nan_if_any(score)
 
 
 def _runner_up(score: Array, target: Array) -> tuple[Array, Array]:
@@ -265,4 +267,4 @@ def _categorical_hinge_target_slope(score: Array, target: Array) -> Array:
 @_numerics.slopes(_categorical_hinge_score_slope, _categorical_hinge_target_slope)
 def _categorical_hinge(score: Array, target: Array) -> Array:
     short = _runner_up(score, target)[1]
-    return jnp.where(short <= 0, 0, short)
+    return jnp.where(short <= 0, 0, short) + _numerics.nan_if_any(score)
