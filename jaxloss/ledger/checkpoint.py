@@ -92,11 +92,10 @@ def restore(
             raise ValueError(missing + f" What is there has {', '.join(tree)}.")
         target = jax.tree.map(wanted, tree)
         tree = manager.restore(step, args=ocp.args.StandardRestore(target))
-    records = {
-        name: Moments(**part) if isinstance(part, dict) else part
-        for name, part in tree.items()
-    }
-    return Ledger(**{"class_count": None, "class_mean": None} | records)
+    records: dict[str, Any] = {"class_count": None, "class_mean": None}
+    for name, part in tree.items():
+        records[name] = Moments(**part) if isinstance(part, dict) else part
+    return Ledger(**records)
 
 
 def _manager(directory: str | os.PathLike[str], **options: Any) -> Any:

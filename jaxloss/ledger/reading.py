@@ -62,11 +62,11 @@ def class_probabilities(ledger: Ledger) -> Array:
 
 
 def _mean(moments: Moments) -> Array:
-    return jnp.where(moments.count > 0, moments.mean, jnp.nan)
+    return jnp.where(moments.times > 0, moments.mean, jnp.nan)
 
 
 def _variance(moments: Moments) -> Array:
-    return _share(moments.squares, moments.count)
+    return _share(moments.squares, moments.times)
 
 
 def _share(part: Array, count: Array) -> Array:

@@ -18,13 +18,13 @@ class Moments(NamedTuple):
     difference of two large sums would lose it.
 
     Attributes:
-        count: how many values there were, int32.
+        times: how many values there were, int32.
         mean: their mean, 0 before the first, float32.
         squares: sum of the squares of their deviations from that mean, float32.
         last: the latest of them, nan before the first, float32.
     """
 
-    count: Array
+    times: Array
     mean: Array
     squares: Array
     last: Array
@@ -74,7 +74,7 @@ class Ledger(NamedTuple):
 
     @property
     def seen(self) -> Array:
-        return self.loss.count
+        return self.loss.times
 
     @property
     def last_loss(self) -> Array:
@@ -90,7 +90,7 @@ class Ledger(NamedTuple):
 
     @property
     def margin_count(self) -> Array:
-        return self.margin.count
+        return self.margin.times
 
     @property
     def margin_sum(self) -> Array:
@@ -134,7 +134,7 @@ def init(num_examples: int, num_classes: int | None = None) -> Ledger:
 
     def moments() -> Moments:
         return Moments(
-            count=full(0, jnp.int32),
+            times=full(0, jnp.int32),
             mean=full(0, jnp.float32),
             squares=full(0, jnp.float32),
             last=full(jnp.nan, jnp.float32),
@@ -249,11 +249,10 @@ def merge(earlier: Ledger, later: Ledger) -> Ledger:
             f"{_in_words(earlier)}, got {_in_words(later)}. "
             "For a dataset that has grown use `ledger.grow` first."
         )
-    class_count, class_mean = earlier.class_count, earlier.class_mean
-    if later.class_count is not None:
-        class_count, class_mean = joined_means(
-            (class_count, class_mean), (later.class_count, later.class_mean)
-        )
+    classes = None, None
+    one, two = (_classes(part) for part in (earlier, later))
+    if one is not None and two is not None:
+        classes = joined_means(one, two)
     judgements = joined_judgements(judgements_of(earlier), judgements_of(later))
     return Ledger(
         loss=joined_moments(earlier.loss, later.loss),
@@ -262,8 +261,8 @@ def merge(earlier: Ledger, later: Ledger) -> Ledger:
             earlier.label_probability, later.label_probability
         ),
         non_finite=earlier.non_finite + later.non_finite,
-        class_count=class_count,
-        class_mean=class_mean,
+        class_count=classes[0],
+        class_mean=classes[1],
         out_of_range=earlier.out_of_range + later.out_of_range,
         **judgements._asdict(),
     )
@@ -271,16 +270,16 @@ def merge(earlier: Ledger, later: Ledger) -> Ledger:
 
 def joined_moments(earlier: Moments, later: Moments) -> Moments:
     """The moments of both times together."""
-    count, mean = joined_means(earlier[:2], later[:2])
+    times, mean = joined_means(earlier[:2], later[:2])
     off = later.mean - earlier.mean
-    n = jnp.maximum(count, 1).astype(off.dtype)
-    both = earlier.count.astype(off.dtype) * (later.count.astype(off.dtype) / n)
+    n = jnp.maximum(times, 1).astype(off.dtype)
+    both = earlier.times.astype(off.dtype) * (later.times.astype(off.dtype) / n)
     return Moments(
-        count=count,
+        times=times,
         mean=mean,
         # In this order a factor of 0 comes in before the square can overflow.
         squares=earlier.squares + later.squares + off * (off * both),
-        last=jnp.where(later.count > 0, later.last, earlier.last),
+        last=jnp.where(later.times > 0, later.last, earlier.last),
     )
 
 
@@ -329,11 +328,17 @@ def automatic(function: Callable[..., Any], ledger: Ledger, out: Any) -> Any:
 
 
 def _sum(moments: Moments) -> Array:
-    return moments.mean * moments.count.astype(moments.mean.dtype)
+    return moments.mean * moments.times.astype(moments.mean.dtype)
 
 
 def _sum_of_squares(moments: Moments) -> Array:
     return moments.squares + _sum(moments) * moments.mean
+
+
+def _classes(ledger: Ledger) -> tuple[Array, Array] | None:
+    if ledger.class_count is None or ledger.class_mean is None:
+        return None
+    return ledger.class_count, ledger.class_mean
 
 
 def _in_words(ledger: Ledger) -> str:

@@ -96,7 +96,7 @@ def history(rows):
 
     def moments(name):
         return {
-            "count": [len(v) for v in finite(name)],
+            "times": [len(v) for v in finite(name)],
             "mean": [v.mean() if len(v) else 0 for v in finite(name)],
             "squares": [((v - v.mean()) ** 2).sum() if len(v) else 0
                         for v in finite(name)],
