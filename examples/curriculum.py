@@ -24,8 +24,9 @@ def logits(params, x):
     return hidden @ params["w2"] + params["b2"]
 
 
-def train(images, labels, share, key):
-    """Returns a small network, trained on the share of smallest losses at each step."""
+@jax.jit
+def train(images, labels, shares, key):
+    """Returns a small network, trained on a share of smallest losses at every step."""
     keys = jax.random.split(key, 3)
     params = {
         "w1": jax.random.normal(keys[0], (64, 256)) / 8,
@@ -35,20 +36,20 @@ def train(images, labels, share, key):
     }
     optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, STEPS))
 
-    def step(carry, key):
-        params, state, number = carry
+    def step(carry, now):
+        (params, state), (share, key) = carry, now
         rows = jax.random.randint(key, (128,), 0, len(images))
 
         def loss(params):
             sample_losses = kernel(logits(params, images[rows]), labels[rows])
-            weights = weighting.keep_small(sample_losses, share(number))
+            weights = weighting.keep_small(sample_losses, share)
             return reduction.weighted_mean(sample_losses, weights)
 
         change, state = optimizer.update(jax.grad(loss)(params), state, params)
-        return (optax.apply_updates(params, change), state, number + 1), None
+        return (optax.apply_updates(params, change), state), None
 
-    start, steps = (params, optimizer.init(params), 0), jax.random.split(keys[2], STEPS)
-    (params, *_), _ = jax.jit(lambda s: jax.lax.scan(step, s, steps))(start)
+    steps = shares, jax.random.split(keys[2], STEPS)
+    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), steps)
     return params
 
 
@@ -69,8 +70,8 @@ def main(seed=0):
         ("right", "all examples", y, everything),
         ("right", "easy ones first", y, easy_first),
     ):
-        key = jax.random.key(seed)
-        params = train(jnp.asarray(x), jnp.asarray(given), share, key)
+        shares = share(jnp.arange(STEPS))
+        params = train(x, given, shares, jax.random.key(seed))
         said = logits(params, held_out).argmax(-1)
         accuracy[kind, name] = np.mean(said == truth)
         print(f"{kind} labels, {name:15s} held-out accuracy {accuracy[kind, name]:.3f}")

@@ -6,6 +6,8 @@ group whose loss is largest. The mean of the worst tenth of the losses helps les
 need not know the groups.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ STEPS, SHARE = 400, 0.05
 kernel = per_sample(losses.softmax_cross_entropy_with_integer_labels)
 
 
+@functools.partial(jax.jit, static_argnames="how")
 def train(images, labels, groups, how):
     """Returns a linear classifier, trained on whole batches."""
     optimizer = optax.adam(0.02)
@@ -43,7 +46,7 @@ def train(images, labels, groups, how):
         return (optax.apply_updates(params, change), state, shares), None
 
     start = params, optimizer.init(params), weighting.init_groups(2)
-    (params, *_), _ = jax.jit(lambda s: jax.lax.scan(step, s, length=STEPS))(start)
+    (params, *_), _ = jax.lax.scan(step, start, length=STEPS)
     return params
 
 
@@ -57,7 +60,7 @@ def main(seed=0):
     x = np.where(groups[:, None] == 1, turned(x), x)
     worst = {}
     for how in ("mean", "group weights", "tail mean"):
-        params = train(jnp.asarray(x), jnp.asarray(y), jnp.asarray(groups), how)
+        params = train(x, y, groups, how)
         accuracy = [
             np.mean((part @ params["w"] + params["b"]).argmax(-1) == truth)
             for part in (held_out, turned(held_out))
