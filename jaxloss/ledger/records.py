@@ -52,9 +52,9 @@ class Ledger(NamedTuple):
             first time, int32: the epoch, counted from 0, when every epoch judges it
             once. -1 if it never was.
         forgotten: times it went from correct to incorrect, int32.
-        class_count: times its class probabilities were given, int32; None without
-            `num_classes`.
-        class_mean: their mean, shape ``(N, C)``, float32; None without `num_classes`.
+        class_count: times its class probabilities were given, int32; None in a
+            ledger without classes.
+        class_mean: their mean, shape ``(N, C)``, float32; None in a ledger without classes.
         out_of_range: rows given to `update` whose index is no example, shape ``()``,
             int32. They were written nowhere.
     """

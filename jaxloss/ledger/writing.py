@@ -47,7 +47,7 @@ def update(
             cross-entropy without smoothing that is ``jnp.exp(-losses)``.
         correct: whether each row was predicted correctly, shape ``(batch,)``, boolean.
         probabilities: those of all classes, shape ``(batch, classes)``, for a ledger
-            with `num_classes`.
+            that keeps them.
         where: False for rows that are only padding, shape ``(batch,)``, boolean.
 
     Returns:
