@@ -44,7 +44,7 @@ def main(seed=0):
     x, held_out, y, truth = train_test_split(
         images / 16, labels, test_size=0.5, stratify=labels, random_state=seed
     )
-    (rare,) = np.nonzero(y == RARE)
+    rare = np.flatnonzero(np.equal(y, RARE))
     x, y = np.delete(x, rare[LEFT:], 0), np.delete(y, rare[LEFT:])
     x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.int32)
     of_class = weighting.class_balanced(jnp.bincount(y, length=10), beta=0.999)

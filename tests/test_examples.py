@@ -23,7 +23,7 @@ def run(path):
 def events(directory):
     """What a TensorBoard log holds: a value for each tag and step."""
     from tensorboardX.crc32c import crc32c
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto import event_pb2
 
     def checked(data, masked):
         check = crc32c(data)
@@ -38,7 +38,7 @@ def events(directory):
             body, data = data[12 : 12 + length], data[12 + length :]
             assert checked(body, struct.unpack("<I", data[:4])[0])
             data = data[4:]
-            event = Event.FromString(body)
+            event = event_pb2.Event.FromString(body)  # pyright: ignore[reportAttributeAccessIssue] (protobuf makes it at import)
             for value in event.summary.value:
                 found[value.tag, event.step] = value
     return found

@@ -54,7 +54,8 @@ class Ledger(NamedTuple):
         forgotten: times it went from correct to incorrect, int32.
         class_count: times its class probabilities were given, int32; None in a
             ledger without classes.
-        class_mean: their mean, shape ``(N, C)``, float32; None in a ledger without classes.
+        class_mean: their mean, shape ``(N, C)``, float32; None in a ledger without
+            classes.
         out_of_range: rows given to `update` whose index is no example, shape ``()``,
             int32. They were written nowhere.
     """
