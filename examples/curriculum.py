@@ -25,20 +25,12 @@ def logits(params, x):
 
 
 @jax.jit
-def train(images, labels, shares, key):
+def train(params, images, labels, batches, shares):
     """Returns a small network, trained on a share of smallest losses at every step."""
-    keys = jax.random.split(key, 3)
-    params = {
-        "w1": jax.random.normal(keys[0], (64, 256)) / 8,
-        "b1": jnp.zeros(256),
-        "w2": jax.random.normal(keys[1], (256, 10)) / 16,
-        "b2": jnp.zeros(10),
-    }
     optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, STEPS))
 
     def step(carry, now):
-        (params, state), (share, key) = carry, now
-        rows = jax.random.randint(key, (128,), 0, len(images))
+        (params, state), (rows, share) = carry, now
 
         def loss(params):
             sample_losses = kernel(logits(params, images[rows]), labels[rows])
@@ -48,8 +40,8 @@ def train(images, labels, shares, key):
         change, state = optimizer.update(jax.grad(loss)(params), state, params)
         return (optax.apply_updates(params, change), state), None
 
-    steps = shares, jax.random.split(keys[2], STEPS)
-    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), steps)
+    start = params, optimizer.init(params)
+    (params, _), _ = jax.lax.scan(step, start, (batches, shares))
     return params
 
 
@@ -60,6 +52,13 @@ def main(seed=0):
     )
     rng = np.random.default_rng(seed)
     noise = (rng.random(len(y)) < NOISE) * rng.integers(1, 10, len(y))
+    batches = rng.integers(0, len(y), (STEPS, 128))
+    start = {
+        "w1": rng.normal(0, 1 / 8, (64, 256)).astype(np.float32),
+        "b1": np.zeros(256, np.float32),
+        "w2": rng.normal(0, 1 / 16, (256, 10)).astype(np.float32),
+        "b2": np.zeros(10, np.float32),
+    }
     everything = weighting.curriculum(1.0, 1.0, 0)
     fewer = weighting.curriculum(1.0, 1.0 - NOISE - 0.05, STEPS // 6)
     easy_first = weighting.curriculum(0.3, 1.0, STEPS // 2)
@@ -70,8 +69,7 @@ def main(seed=0):
         ("right", "all examples", y, everything),
         ("right", "easy ones first", y, easy_first),
     ):
-        shares = share(jnp.arange(STEPS))
-        params = train(x, given, shares, jax.random.key(seed))
+        params = train(start, x, given, batches, share(jnp.arange(STEPS)))
         said = logits(params, held_out).argmax(-1)
         accuracy[kind, name] = np.mean(said == truth)
         print(f"{kind} labels, {name:15s} held-out accuracy {accuracy[kind, name]:.3f}")

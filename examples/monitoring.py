@@ -59,11 +59,10 @@ def main(seed=0):
     noise = (rng.random(len(labels)) < NOISE) * rng.integers(1, 10, len(labels))
     x = jnp.asarray(images / 16, jnp.float32)
     y = jnp.asarray((labels + noise) % 10, jnp.int32)
-    keys = jax.random.split(jax.random.key(seed))
     params = {
-        "w1": jax.random.normal(keys[0], (64, 128)) / 8,
+        "w1": jnp.asarray(rng.normal(0, 1 / 8, (64, 128)), jnp.float32),
         "b1": jnp.zeros(128),
-        "w2": jax.random.normal(keys[1], (128, 10)) / 12,
+        "w2": jnp.asarray(rng.normal(0, 1 / 12, (128, 10)), jnp.float32),
         "b2": jnp.zeros(10),
     }
     optimizer = optax.adam(2e-3)
