@@ -43,6 +43,8 @@ def summary(
     ``wandb.Histogram(np_histogram=...)`` takes, and ``add_histogram_raw`` its parts.
     ``examples/monitoring.py`` does it.
 
+    It sorts the losses: for once an epoch, not for every step of a large dataset.
+
     The index of Gini says how unequal the weights are,
 
     .. math:: G = \frac{\sum_{i,j} |w_i - w_j|}{2 n \sum_i w_i},
