@@ -42,7 +42,9 @@ def same(one, other):
 def test_what_was_saved_last_comes_back_to_the_last_bit(tmp_path, num_classes):
     for steps in (1, 3):
         ledger.save(tmp_path / "deep" / "ledger", records(steps, num_classes))
+    there = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     same(ledger.restore(tmp_path / "deep" / "ledger"), records(3, num_classes))
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == there
     assert len(os.listdir(tmp_path / "deep" / "ledger")) == 1
 
 
