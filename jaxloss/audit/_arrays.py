@@ -6,6 +6,7 @@ read where they lie, a few thousand rows at a time, and only these rows are wide
 
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,40 +16,68 @@ _CHUNK = 1 << 18  # elements: 2 MiB of float64, which stays in the cache
 _NAMED = 10  # rows that a message names
 
 
-def read(
-    probabilities: ArrayLike, labels: ArrayLike
-) -> tuple[NDArray, NDArray[np.intp], NDArray[np.bool_]]:
-    """Returns the probabilities as they are, the labels, and which rows have no nan.
+class Reading(NamedTuple):
+    """What was read: one set of probabilities is a history of one epoch.
 
-    Raises an error that names the rows, and warns of rows with nan.
+    Attributes:
+        history: probabilities as they lie, shape ``(N, T, C)``.
+        labels: given labels, shape ``(N,)``.
+        usable: whether an example has an epoch without nan, shape ``(N,)``.
+        weights: of the epochs, shape ``(T,)``: the mean of ``1 - p`` at the label, so
+            that an epoch counts by what the model did not yet know by heart.
     """
-    probabilities = distribution("probabilities", probabilities)
-    labels = classes("labels", labels, probabilities)
+
+    history: NDArray
+    labels: NDArray[np.intp]
+    usable: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+
+    def chunks(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        """Usable rows, a few thousand at a time, and their history, widened."""
+        for rows in spans(self.history):
+            index = np.flatnonzero(self.usable[rows])
+            yield index + rows.start, self.history[rows][index].astype(np.float64)
+
+    def means(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
+        """Usable rows, and the weighted mean of their probabilities, ``(n, C)``."""
+        for rows, chunk in self.chunks():
+            yield rows, over_time(chunk, self.weights)
+
+
+def read(name: str, probabilities: ArrayLike, labels: ArrayLike) -> Reading:
+    """Checks every row; raises an error, or warns of nan, which names the rows."""
+    array = distribution(name, probabilities)
+    labels = classes("labels", labels, array)
+    history = array if array.ndim == 3 else array[:, None]
     usable = np.ones(len(labels), np.bool_)
-    off = []
-    for rows in spans(probabilities):
-        chunk = probabilities[rows].astype(np.float64)
+    unknown, number = np.zeros((2, history.shape[1]))
+    off, total = [np.zeros(0, np.intp)], 1.0
+    for rows in spans(history):
+        chunk = history[rows].astype(np.float64)
         totals = chunk.sum(axis=-1)
-        wrong = np.abs(totals - 1) > _tolerance(probabilities.dtype)
+        present = ~np.isnan(totals)
+        usable[rows] = present.any(axis=1)
+        wrong = np.abs(totals - 1) > _tolerance(array.dtype)
         wrong |= chunk.min(axis=-1) < 0
-        if chunk.ndim == 3:  # an epoch with nan is left out, not the example
-            usable[rows] = ~np.isnan(totals).all(axis=1)
-            wrong = wrong.any(axis=1)
-        else:
-            usable[rows] = ~np.isnan(totals)
-        off.append(np.flatnonzero(wrong) + rows.start)
-    off = np.concatenate([np.zeros(0, np.intp), *off])
+        if wrong.any() and not any(map(len, off)):
+            total = totals[wrong][0]
+        off.append(np.flatnonzero(wrong.any(axis=1)) + rows.start)
+        own = at_labels(chunk, labels[rows])
+        unknown += np.where(present, 1 - own, 0).sum(axis=0)
+        number += present.sum(axis=0)
+    off = np.concatenate(off)
     if off.size:
-        first = probabilities[off[0]].reshape(-1, probabilities.shape[-1])
-        totals = first.astype(np.float64).sum(axis=-1)
-        total = totals[np.nanargmax(np.abs(totals - 1))]
         raise ValueError(
-            "`probabilities` must not be negative and sum to 1 over the classes, got "
-            f"{named(off)}; row {off[0]} sums to {total:.6g}. For logits use "
-            "`audit.probabilities(logits)`."
+            f"`{name}` must not be negative and sum to 1 over the classes, got "
+            f"{named(off, 'wrong row')}; row {off[0]} sums to {total:.6g}. For logits "
+            "use `audit.probabilities(logits)`."
         )
-    warn_left_out("probabilities", ~usable, stacklevel=4)
-    return probabilities, labels, usable
+    warn_left_out(name, ~usable, stacklevel=4)
+    weights = np.ones(1)
+    if history.shape[1] > 1:
+        # Above 0, so that an example with few epochs keeps its mean.
+        weights = np.maximum(unknown / np.maximum(number, 1), np.finfo(np.float32).eps)
+    return Reading(history, labels, usable, weights)
 
 
 def distribution(name: str, values: ArrayLike) -> NDArray:
@@ -77,8 +106,8 @@ def classes(name: str, values: ArrayLike, probabilities: NDArray) -> NDArray[np.
     off = np.flatnonzero((array < 0) | (array >= size))
     if off.size:
         raise ValueError(
-            f"`{name}` must be in [0, {size}), got {named(off)}; the label of row "
-            f"{off[0]} is {array[off[0]]}. Leave out examples without a label."
+            f"`{name}` must be in [0, {size}), got {named(off, 'wrong row')}; row "
+            f"{off[0]} has {array[off[0]]}. Leave out examples without a label."
         )
     return array
 
@@ -109,44 +138,44 @@ def mask(name: str, values: ArrayLike, size: int) -> NDArray[np.bool_]:
     return array
 
 
-def spans(array: NDArray) -> Iterator[slice]:
-    """Slices of rows, few enough to be widened."""
+def spans(array: NDArray, number: int | None = None) -> Iterator[slice]:
+    """Slices of its rows, or of a number of such rows, few enough to be widened."""
+    number = len(array) if number is None else number
     step = max(1, _CHUNK // max(1, array[:1].size))
-    for start in range(0, len(array), step):
-        yield slice(start, min(start + step, len(array)))
+    for start in range(0, number, step):
+        yield slice(start, min(start + step, number))
 
 
-def means(
-    probabilities: NDArray, usable: NDArray[np.bool_]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Usable rows, with their probabilities averaged over the epochs that have some."""
-    for rows in spans(probabilities):
-        index = np.flatnonzero(usable[rows])
-        yield index + rows.start, over_time(probabilities[rows][index])
+def over_time(
+    chunk: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weighted mean over the epochs without nan, ``(n, T, ...)`` to ``(n, ...)``."""
+    flat = chunk.reshape(*chunk.shape[:2], -1)
+    present = np.logical_not(np.isnan(flat).any(axis=-1))
+    total = np.einsum("ntk,t->nk", np.where(present[..., None], flat, 0), weights)
+    mean = total / (present @ weights)[:, None]
+    return mean.reshape(len(chunk), *chunk.shape[2:])
 
 
-def over_time(chunk: NDArray) -> NDArray[np.float64]:
-    chunk = chunk.astype(np.float64)
-    if chunk.ndim == 2:
-        return chunk
-    present = ~np.isnan(chunk).any(axis=-1, keepdims=True)
-    total = np.where(present, chunk, 0).sum(axis=1)
-    return total / present.sum(axis=1)
+def at_labels(
+    chunk: NDArray[np.float64], labels: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """What each row has at its label in every epoch, ``(n, T, C)`` to ``(n, T)``."""
+    return np.take_along_axis(chunk, labels[:, None, None], axis=-1)[..., 0]
 
 
-def named(rows: NDArray[np.intp]) -> str:
-    """Rows in words, not more than a line of them."""
+def named(rows: NDArray[np.intp], word: str) -> str:
+    """How many rows there are, and which, not more than a line of them."""
     shown = ", ".join(map(str, rows[:_NAMED].tolist()))
     more = f" and {rows.size - _NAMED} more" if rows.size > _NAMED else ""
-    return f"{rows.size} wrong row{'s' * (rows.size > 1)}: {shown}{more}"
+    return f"{rows.size} {word}{'s' * (rows.size > 1)}: {shown}{more}"
 
 
 def warn_left_out(name: str, where: NDArray[np.bool_], *, stacklevel: int) -> None:
     rows = np.flatnonzero(where)
     if rows.size:
-        shown = named(rows).replace("wrong ", "")
         warnings.warn(
-            f"`{name}` has nan and these examples are left out, {shown}.",
+            f"`{name}` has nan, and examples are left out, {named(rows, 'row')}.",
             UserWarning,
             stacklevel=stacklevel,
         )

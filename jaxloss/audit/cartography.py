@@ -68,30 +68,27 @@ def dynamics(history: ArrayLike, labels: ArrayLike) -> Dynamics:
         Toneva et al., *An Empirical Study of Example Forgetting during Deep Neural
         Network Learning*, 2019.
     """
-    history = _arrays.distribution("history", history)
+    history = np.asarray(history)
     if history.ndim != 3:
         raise ValueError(
             f"`history` must have shape (N, T, C), got {history.shape}. One set of "
             "probabilities has no dynamics; keep those of every epoch."
         )
-    history, labels, usable = _arrays.read(history, labels)
-    size = len(labels)
+    reading = _arrays.read("history", history, labels)
+    size = len(reading.labels)
     result = Dynamics(
         *(np.full(size, np.nan) for _ in range(3)),
         forgetting=np.zeros(size, int),
         first_learnt=np.full(size, -1),
     )
-    for rows in _arrays.spans(history):
-        index = np.flatnonzero(usable[rows])
-        chunk = history[rows][index].astype(np.float64)
-        index = index + rows.start
+    for index, chunk in reading.chunks():
+        given = reading.labels[index]
         seen = np.logical_not(np.isnan(chunk).any(axis=-1))
-        own = np.take_along_axis(chunk, labels[index, None, None], -1)[..., 0]
-        own = np.where(seen, own, 0)
+        own = np.where(seen, _arrays.at_labels(chunk, given), 0)
         number = seen.sum(axis=1)
         mean = own.sum(axis=1) / number
         squares = np.where(seen, (own - mean[:, None]) ** 2, 0).sum(axis=1)
-        correct = (chunk.argmax(axis=-1) == labels[index, None]) & seen
+        correct = (chunk.argmax(axis=-1) == given[:, None]) & seen
         ever = correct.any(axis=1)
         result.confidence[index] = mean
         result.variability[index] = np.sqrt(squares / number)

@@ -61,9 +61,8 @@ def confused_pairs(
         )
     negative = np.flatnonzero(labels < 0)
     if negative.size:
-        raise ValueError(
-            f"`labels` must not be negative, got {_arrays.named(negative)}."
-        )
+        wrong = _arrays.named(negative, "wrong row")
+        raise ValueError(f"`labels` must not be negative, got {wrong}.")
     if k is not None and k < 0:
         raise ValueError(f"`k` must not be negative, got {k}.")
     counts = (suggested >= 0) & (labels != suggested)

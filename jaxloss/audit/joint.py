@@ -24,9 +24,12 @@ def confident_joint(
     reaches the threshold of several classes, its most probable class is taken; if of
     none, it is not counted.
 
+    Of a history each epoch has its own thresholds and counts an example for one class
+    or none. The example goes to the class it was counted for most, where an epoch
+    weighs as in `scores`; to the given one if that ties.
+
     Args:
-        probabilities: shape ``(N, C)``, or a history ``(N, T, C)``, of which the mean
-            over the epochs is taken; floating.
+        probabilities: shape ``(N, C)``, or ``(N, T, C)`` for T epochs; floating.
         labels: given labels, shape ``(N,)``, integer.
         calibrate: whether to scale each row to the number of examples with that label,
             rounded so that the rows keep their sums. Else the counts as they are.
@@ -58,9 +61,9 @@ def confident_joint(
         Northcutt et al., *Confident Learning: Estimating Uncertainty in Dataset
         Labels*, 2021.
     """
-    probabilities, labels, usable = _arrays.read(probabilities, labels)
-    joint, _ = count(probabilities, labels, usable)
-    return calibrated(joint, labels[usable]) if calibrate else joint
+    reading = _arrays.read("probabilities", probabilities, labels)
+    joint, _ = count(reading)
+    return calibrated(joint, reading) if calibrate else joint
 
 
 def noise_matrix(joint: ArrayLike) -> NDArray[np.float64]:
@@ -107,18 +110,24 @@ def inverse_noise_matrix(joint: ArrayLike) -> NDArray[np.float64]:
     return _columns(_square(joint).T)
 
 
-def count(
-    probabilities: NDArray, labels: NDArray[np.intp], usable: NDArray[np.bool_]
-) -> tuple[NDArray[np.int_], NDArray[np.intp]]:
+def count(reading: _arrays.Reading) -> tuple[NDArray[np.int_], NDArray[np.intp]]:
     """The joint before calibration, and the class each example is counted for or -1."""
-    size = probabilities.shape[-1]
-    threshold = thresholds(probabilities, labels, usable) - _SLACK
+    labels, size = reading.labels, reading.history.shape[-1]
+    threshold = thresholds(reading) - _SLACK
     confident = np.full(len(labels), -1)
-    for rows, p in _arrays.means(probabilities, usable):
-        above = p >= threshold
-        number = above.sum(axis=1)
-        chosen = np.where(number > 1, p.argmax(axis=1), above.argmax(axis=1))
-        confident[rows] = np.where(number > 0, chosen, -1)
+    for rows, p in reading.chunks():
+        above = p >= threshold  # an epoch with nan is above nothing
+        number = above.sum(axis=-1)
+        chosen = np.where(number > 1, p.argmax(axis=-1), above.argmax(axis=-1))
+        cells = chosen + size * np.arange(len(rows))[:, None]
+        share = (number > 0) * reading.weights
+        votes = np.bincount(cells.ravel(), share.ravel(), minlength=size * len(rows))
+        votes = votes.reshape(len(rows), size)
+        most, given = votes.max(axis=1), labels[rows]
+        won = np.where(
+            votes[np.arange(len(rows)), given] == most, given, votes.argmax(1)
+        )
+        confident[rows] = np.where(most > 0, won, -1)
     counted = confident >= 0
     cells = labels[counted] * size + confident[counted]
     joint = np.bincount(cells, minlength=size * size).reshape(size, size)
@@ -126,36 +135,38 @@ def count(
     return joint, confident
 
 
-def thresholds(
-    probabilities: NDArray, labels: NDArray[np.intp], usable: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Mean probability of each class over the examples that bear its label."""
-    own = np.zeros(len(labels))
-    for rows, p in _arrays.means(probabilities, usable):
-        own[rows] = p[np.arange(len(p)), labels[rows]]
-    size = probabilities.shape[-1]
-    number = np.bincount(labels[usable], minlength=size)
-    total = np.bincount(labels[usable], own[usable], minlength=size)
+def thresholds(reading: _arrays.Reading) -> NDArray[np.float64]:
+    """Mean probability, in each epoch, of each class over those that bear its label."""
+    _, epochs, size = reading.history.shape
+    total, number = np.zeros((2, size, epochs))
+    for rows, p in reading.chunks():
+        own, given = _arrays.at_labels(p, reading.labels[rows]), reading.labels[rows]
+        present = ~np.isnan(own)
+        np.add.at(total, given, np.where(present, own, 0))
+        np.add.at(number, given, present)
     # Nothing is confidently of a class that is never given.
-    mean = np.divide(total, number, out=np.full(size, np.inf), where=number > 0)
-    return np.maximum(mean, _FLOOR)
+    mean = np.divide(total, number, out=np.full(total.shape, np.inf), where=number > 0)
+    return np.maximum(mean, _FLOOR).T
 
 
-def calibrated(joint: NDArray[np.int_], labels: NDArray[np.intp]) -> NDArray[np.int_]:
+def calibrated(joint: NDArray[np.int_], reading: _arrays.Reading) -> NDArray[np.int_]:
     """The joint, each row scaled to the number of examples with that label."""
-    number = np.bincount(labels, minlength=len(joint))
+    number = np.bincount(reading.labels[reading.usable], minlength=len(joint))
     scaled = joint / joint.sum(axis=1, keepdims=True) * number[:, None]
-    return whole(scaled)
+    total = scaled.ravel("F").sum()  # in this order: ties in rounding hang on it
+    return whole(scaled / max(total, 1) * number.sum())
 
 
 def whole(counts: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Rounds each row so that it keeps its sum: largest remainders are rounded up."""
-    down = np.floor(counts + 1e-9)
-    missing = np.rint(counts.sum(axis=1) - down.sum(axis=1)).astype(int)
-    order = np.argsort(down - counts, axis=1, kind="stable")
-    place = np.empty_like(order)
-    np.put_along_axis(place, order, np.arange(counts.shape[1])[None, :], axis=1)
-    return (down + (place < missing[:, None])).astype(int)
+    """Rounds each number, and then those that lost most, so that rows keep sums."""
+    near = np.rint(counts)
+    missing = np.rint(counts.sum(axis=1)) - near.sum(axis=1)
+    # Ties as NumPy's default sort leaves them: so does the reference implementation.
+    order = np.argsort(counts - near, axis=1)
+    order = np.where(missing[:, None] > 0, order[:, ::-1], order)
+    place = np.argsort(order, axis=1)
+    changed = place < np.abs(missing)[:, None]
+    return (near + np.sign(missing)[:, None] * changed).astype(int)
 
 
 def _square(joint: ArrayLike) -> NDArray[np.float64]:

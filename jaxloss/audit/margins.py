@@ -11,14 +11,18 @@ from jaxloss.ledger import Ledger
 def scores(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
     r"""How much a model's probabilities contradict each label, from -1 to 1.
 
-    The mean over all epochs of the probability margin, with its sign turned:
+    The mean over the epochs of the probability margin, with its sign turned:
 
-    .. math:: s_i = \frac1T \sum_t \bigl(\max_{c \ne y_i} p_{itc} - p_{it y_i}\bigr)
+    .. math:: s_i = \frac{\sum_t w_t \bigl(\max_{c \ne y_i} p_{itc} - p_{it y_i}\bigr)}
+        {\sum_t w_t}, \qquad w_t = \operatorname*{mean}_i\,(1 - p_{it y_i})
+
+    An epoch weighs by what the model did not yet know by heart: when every label is
+    learnt, the wrong ones with the others, nothing is contradicted any more.
 
     One set of probabilities, of shape ``(N, C)``, is a history of one epoch. It should
     be out of sample then (cross-validation): a model that was trained on a label long
-    enough agrees with it. A history needs no cross-validation, see `suspicion`, which
-    gives the same from a ledger.
+    enough agrees with it. A history needs no cross-validation; nor does `suspicion`,
+    from a ledger, where all epochs weigh the same.
 
     Args:
         probabilities: shape ``(N, C)``, or ``(N, T, C)`` for T epochs; floating.
@@ -48,20 +52,7 @@ def scores(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
         Pleiss et al., *Identifying Mislabeled Data using the Area Under the Margin
         Ranking*, 2020.
     """
-    probabilities, labels, usable = _arrays.read(probabilities, labels)
-    result = np.full(len(labels), np.nan)
-    for rows in _arrays.spans(probabilities):
-        index = np.flatnonzero(usable[rows])
-        chunk = probabilities[rows][index].astype(np.float64)
-        chunk = chunk.reshape(len(chunk), -1, chunk.shape[-1])
-        given = np.broadcast_to(labels[rows][index, None, None], (*chunk.shape[:2], 1))
-        own = np.take_along_axis(chunk, given, -1)[..., 0]
-        np.put_along_axis(chunk, given, -np.inf, -1)
-        margins = chunk.max(axis=-1) - own
-        seen = ~np.isnan(margins)
-        total = np.where(seen, margins, 0).sum(axis=1)
-        result[index + rows.start] = total / seen.sum(axis=1)
-    return result
+    return of(_arrays.read("probabilities", probabilities, labels))
 
 
 def probabilities(
@@ -173,3 +164,14 @@ def ranking(scores: ArrayLike) -> NDArray[np.intp]:
         array([2, 0, 3, 1])
     """
     return np.argsort(-_arrays.vector("scores", scores), kind="stable")
+
+
+def of(reading: _arrays.Reading) -> NDArray[np.float64]:
+    """The scores of what was read."""
+    result = np.full(len(reading.labels), np.nan)
+    for rows, chunk in reading.chunks():
+        given = reading.labels[rows]
+        own = _arrays.at_labels(chunk, given)
+        np.put_along_axis(chunk, given[:, None, None], -np.inf, axis=-1)
+        result[rows] = _arrays.over_time(chunk.max(axis=-1) - own, reading.weights)
+    return result
