@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks losses [--only NAME ...] [--save]`."""
+"""The command line: `python -m benchmarks losses|audit [--only NAME ...] [--save]`."""
 
 import argparse
 import os
@@ -11,19 +11,24 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", choices=["losses"])
-    parser.add_argument("--only", nargs="+", default=[], metavar="LOSS")
+    parser.add_argument("what", choices=["losses", "audit"])
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--shapes", choices=["small", "full"], default="full")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--save", action="store_true", help="into benchmarks/results")
     options = parser.parse_args()
 
-    from benchmarks import losses
+    if options.what == "audit":
+        from benchmarks import audit as room
 
-    results = losses.run(options.only, options.shapes, options.rounds)
-    print(losses.table(results))
+        results = room.run(options.only)
+    else:
+        from benchmarks import losses as room
+
+        results = room.run(options.only, options.shapes, options.rounds)
+    print(room.table(results))
     if options.save:
-        losses.save(results)
+        room.save(results)
 
 
 if __name__ == "__main__":
