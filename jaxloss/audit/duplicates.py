@@ -1,5 +1,6 @@
 """Inputs that are there twice, or nearly so, whatever a model thinks of them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +81,7 @@ def near_duplicates(
         raise ValueError(
             f"`labels` must have shape ({len(features)},), got {given.shape}."
         )
-    flat = features.reshape(len(features), -1)
+    flat = features.reshape(len(features), math.prod(features.shape[1:]))
     if flat.dtype not in (np.float32, np.float64):
         flat = flat.astype(np.float32 if flat.dtype.itemsize < 4 else np.float64)
     finite = np.concatenate(
