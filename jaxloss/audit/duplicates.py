@@ -132,8 +132,8 @@ def _usual_distance(flat: NDArray) -> float:
     nearest = np.full(len(some), np.inf)
     for start in range(0, len(flat), _TILE):
         tile = (flat[start : start + _TILE].astype(np.float64) - shift) / scale
-        squares = _squares(picked, tile)
         lengths = (picked**2).sum(axis=1)[:, None] + (tile**2).sum(axis=1)
+        squares = lengths - 2 * (picked @ tile.T)
         squares[squares <= 1e-12 * lengths] = np.inf  # equal, but for rounding
         nearest = np.minimum(nearest, squares.min(axis=1))
     nearest = nearest[np.isfinite(nearest)]
@@ -147,16 +147,18 @@ def _near(flat: NDArray, radius: float, max_pairs: int) -> NDArray[np.intp]:
     through when it may be near, and measured again by its difference.
     """
     shift, scale = _frame(flat)
-    slack = (flat.shape[1] + 8) * np.finfo(np.float32).eps
-    tiles = range(0, len(flat), _TILE)
+    # One product of rows (-2 x, 1, |x|^2) and (y, |y|^2, 1) gives the squared distance;
+    # the norms are taken smaller by what its rounding can amount to.
+    slack = 2 * (flat.shape[1] + 8) * np.finfo(np.float32).eps
+    edge = np.float32((radius / scale) ** 2 * (1 + 1e-6))
     pairs, number = [np.zeros((0, 2), np.intp)], 0
-    for i in tiles:
-        one = ((flat[i : i + _TILE] - shift) / scale).astype(np.float32)
+    for i in range(0, len(flat), _TILE):
+        x, norms = _tile(flat, i, shift, scale, slack)
+        one = np.concatenate([-2 * x, np.ones_like(norms), norms], axis=1)
         for j in range(i, len(flat), _TILE):
-            other = ((flat[j : j + _TILE] - shift) / scale).astype(np.float32)
-            squares = _squares(one, other)
-            lengths = (one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1)
-            maybe = squares <= np.float32((radius / scale) ** 2) + slack * lengths
+            y, norms = _tile(flat, j, shift, scale, slack)
+            other = np.concatenate([y, norms, np.ones_like(norms)], axis=1)
+            maybe = one @ other.T <= edge
             found = np.argwhere(np.triu(maybe, 1) if i == j else maybe) + (i, j)
             found = found[_distances(flat, found) <= radius]
             pairs.append(found)
@@ -165,18 +167,19 @@ def _near(flat: NDArray, radius: float, max_pairs: int) -> NDArray[np.intp]:
     return np.concatenate(pairs)
 
 
+def _tile(
+    flat: NDArray, start: int, shift: NDArray, scale: float, slack: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A block of rows in float32, and the squares of their norms, less the slack."""
+    x = ((flat[start : start + _TILE] - shift) / scale).astype(np.float32)
+    return x, (x**2).sum(axis=1, keepdims=True) * np.float32(1 - slack)
+
+
 def _frame(flat: NDArray) -> tuple[NDArray[np.float64], float]:
     """Where the features lie and how far they reach, so that squares stay exact."""
     shift = flat.mean(axis=0, dtype=np.float64) if len(flat) else np.zeros(1)
     reach = max((np.abs(flat[s] - shift).max() for s in _arrays.spans(flat)), default=0)
     return shift, float(reach) or 1.0
-
-
-def _squares(one: NDArray, other: NDArray) -> NDArray:
-    squares = -2 * (one @ other.T)
-    squares += (one**2).sum(axis=1)[:, None]
-    squares += (other**2).sum(axis=1)
-    return squares
 
 
 def _distances(flat: NDArray, pairs: NDArray[np.intp]) -> NDArray[np.float64]:

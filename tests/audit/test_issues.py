@@ -171,7 +171,7 @@ def test_suggested_labels_are_the_most_probable_over_time():
     suggested = audit.suggested_labels(history, labels)
     own = history[np.arange(len(labels)), :, labels]
     weights = np.mean(1 - own, axis=0)
-    mean = sum(w * history[:, t] for t, w in enumerate(weights))
+    mean = np.sum([w * history[:, t] for t, w in enumerate(weights)], axis=0)
     np.testing.assert_array_equal(suggested, mean.argmax(axis=1))
 
 
