@@ -8,7 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 from jaxloss.audit import _arrays, joint, margins
 
 Rule = Literal[
-    "margin", "prune_by_noise_rate", "prune_by_class", "both", "confident_learning"
+    "margin",
+    "prune_by_noise_rate",
+    "prune_by_class",
+    "both",
+    "confident_learning",
+    "predicted_neq_given",
 ]
 _HELD = 1 << 23  # margins held at a time: 64 MiB
 _ROUNDING = 1e-12  # probabilities no further apart are as good as equal
@@ -31,6 +36,7 @@ def find_issues(
       diagonal, those with the lowest probability of the given class.
     - ``"both"``: what the last two agree on.
     - ``"confident_learning"``: those that the joint itself counts for another class.
+    - ``"predicted_neq_given"``: all whose label is not the most probable; no joint.
 
     All but the first select what cleanlab selects, given the same ``(N, C)``. Where
     each of them is weak:
@@ -40,8 +46,12 @@ def find_issues(
     - Of a history where the labels were known by heart for most of the epochs (a small
       dataset, a long training), ``"margin"`` selects too few; `cut` of the scores
       selects more, but also where nothing is wrong.
-    - Of probabilities in sample, of shape ``(N, C)``, all of them find next to
-      nothing: the model has learnt the wrong labels. Give a history, or cross-validate.
+    - Of probabilities ``(N, C)`` in sample, all of them find next to nothing: the
+      model has learnt the wrong labels. Give a history, or cross-validate.
+    - Of the mean ``(N, C)`` of a history, as a ledger keeps, the rules with a joint
+      find half: no wrong label looks as confident there as a right one.
+      ``"predicted_neq_given"`` does well then, but out of fold it selects every
+      mistake of the model.
     - ``"prune_by_class"`` and ``"prune_by_noise_rate"`` are coarse for classes of a few
       examples, where the joint is a count of one or two; ``"margin"`` only needs its
       total.
@@ -62,8 +72,7 @@ def find_issues(
 
     Guarantees:
         - False for a label that is the most probable (by its score, for ``"margin"``).
-        - By all rules but the last, at least one example of each class is kept, or, by
-          ``"margin"``, of all.
+        - By the three rules that prune, at least one example of each class is kept.
         - False for an example without probabilities; it is named in a warning.
 
     Examples:
@@ -88,6 +97,8 @@ def find_issues(
     for rows, p in reading.means():
         own[rows] = p[np.arange(len(p)), labels[rows]]
         denied[rows] = p.max(axis=1) > own[rows] + _ROUNDING
+    if how == "predicted_neq_given":
+        return denied
     if how == "confident_learning":
         return denied & (confident >= 0) & (confident != labels)
     counts = _leave_one(joint.calibrated(counts, reading))

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jaxloss.audit import _arrays
-from jaxloss.ledger import Ledger
+from jaxloss.ledger import Ledger, margin_mean
 
 
 def scores(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
@@ -134,13 +134,11 @@ def suspicion(ledger: Ledger) -> NDArray[np.float64]:
         Pleiss et al., *Identifying Mislabeled Data using the Area Under the Margin
         Ranking*, 2020 (there with logits; probabilities bound each epoch's say).
     """
-    count = np.asarray(ledger.margin_count, np.float64)
-    total = np.asarray(ledger.margin_sum, np.float64)
-    if not count.any():
+    mean = np.asarray(margin_mean(ledger), np.float64)
+    if np.isnan(mean).all():
         raise ValueError(
             "`ledger` must have margins, got none. Give `margins=` to `ledger.update`."
         )
-    mean = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
     if np.nanmax(np.abs(mean)) > 1 + 1e-3:
         raise ValueError(
             "`ledger` must have margins of probabilities, in [-1, 1], got a mean of "

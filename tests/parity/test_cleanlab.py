@@ -24,7 +24,13 @@ from sklearn.naive_bayes import GaussianNB
 from jaxloss import audit
 from jaxloss.audit import joint
 
-RULES = ["prune_by_noise_rate", "prune_by_class", "both", "confident_learning"]
+RULES = [
+    "prune_by_noise_rate",
+    "prune_by_class",
+    "both",
+    "confident_learning",
+    "predicted_neq_given",
+]
 
 
 def random_case(seed):
