@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jaxloss import ledger
 from jaxloss.audit import _arrays
+from jaxloss.ledger import Ledger
 
 
 class Dynamics(NamedTuple):
@@ -26,7 +28,7 @@ class Dynamics(NamedTuple):
     first_learnt: NDArray[np.int_]
 
 
-def dynamics(history: ArrayLike, labels: ArrayLike) -> Dynamics:
+def dynamics(history: ArrayLike | Ledger, labels: ArrayLike | None = None) -> Dynamics:
     r"""Places each example by how it was learnt.
 
     .. math:: \mu_i = \operatorname{mean}_t p_{it y_i}, \qquad
@@ -38,15 +40,18 @@ def dynamics(history: ArrayLike, labels: ArrayLike) -> Dynamics:
     can often be left out.
 
     Args:
-        history: probabilities, shape ``(N, T, C)`` for T epochs; floating.
-        labels: given labels, shape ``(N,)``, integer.
+        history: probabilities, shape ``(N, T, C)`` for T epochs, floating; or a ledger,
+            with label probabilities and with what was correct.
+        labels: given labels, shape ``(N,)``, integer; not for a ledger, which knows
+            what it was told.
 
     Returns:
         The five numbers of every example.
 
     Raises:
-        ValueError: a shape is wrong, a label is not in ``[0, C)``, or probabilities are
-            negative or do not sum to 1; the rows are named.
+        ValueError: a shape is wrong, a label is not in ``[0, C)``, probabilities are
+            negative or do not sum to 1 (the rows are named), the ledger has no label
+            probabilities, or `labels` are missing, or given beside a ledger.
         TypeError: `history` is not floating, or `labels` not integer.
 
     Guarantees:
@@ -68,6 +73,10 @@ def dynamics(history: ArrayLike, labels: ArrayLike) -> Dynamics:
         Toneva et al., *An Empirical Study of Example Forgetting during Deep Neural
         Network Learning*, 2019.
     """
+    if isinstance(history, Ledger):
+        return _of_ledger(history, labels)
+    if labels is None:
+        raise ValueError("`labels` must be given with a history, shape (N,), got None.")
     history = np.asarray(history)
     if history.ndim != 3:
         raise ValueError(
@@ -96,6 +105,27 @@ def dynamics(history: ArrayLike, labels: ArrayLike) -> Dynamics:
         result.first_learnt[index] = np.where(ever, correct.argmax(axis=1), -1)
         result.forgetting[index] = _forgotten(correct, seen)
     return result
+
+
+def _of_ledger(records: Ledger, labels: ArrayLike | None) -> Dynamics:
+    if labels is not None:
+        raise ValueError(
+            "`labels` must be left out with a ledger, which knows its own."
+        )
+    confidence = np.asarray(ledger.label_probability_mean(records), np.float64)
+    if np.isnan(confidence).all():
+        raise ValueError(
+            "`history` must have label probabilities, got a ledger with none. Give "
+            "`label_probabilities=` and `correct=` to `ledger.update`."
+        )
+    variance = np.asarray(ledger.label_probability_variance(records), np.float64)
+    return Dynamics(
+        confidence=confidence,
+        variability=np.sqrt(variance),
+        correctness=np.asarray(ledger.correctness(records), np.float64),
+        forgetting=np.asarray(records.forgotten, int),
+        first_learnt=np.asarray(records.first_learnt, int),
+    )
 
 
 def _forgotten(correct: NDArray[np.bool_], seen: NDArray[np.bool_]) -> NDArray[np.int_]:

@@ -58,17 +58,32 @@ def test_an_example_that_was_never_seen_is_named():
     assert course.forgetting[5] == 0 and course.first_learnt[5] == -1
 
 
-def test_forgetting_is_that_of_the_ledger():
+def test_dynamics_of_a_ledger_are_those_of_the_history():
     history, labels = draw(5, epochs=12)
-    correct = history.argmax(axis=-1) == labels[:, None]
-    records, index = ledger.init(30), np.arange(30)
-    for now in correct.T:
+    records, index = ledger.init(31), np.arange(30)  # the last is never seen
+    for said in history.swapaxes(0, 1):
         records = ledger.update(
-            records, index, losses=np.ones(30, np.float32), correct=now
+            records,
+            index,
+            losses=np.ones(30, np.float32),
+            label_probabilities=said[index, labels].astype(np.float32),
+            correct=said.argmax(axis=1) == labels,
         )
-    course = audit.dynamics(history, labels)
-    np.testing.assert_array_equal(course.forgetting, records.forgotten)
-    np.testing.assert_allclose(course.correctness, np.asarray(records.correct) / 12)
+    course = audit.dynamics(records)
+    wanted = audit.dynamics(history, labels)
+    for name, got, want in zip(course._fields, course, wanted, strict=True):
+        np.testing.assert_allclose(got[:30], want, rtol=1e-5, err_msg=name)
+    unseen = [column[30] for column in course]
+    np.testing.assert_array_equal(unseen, [np.nan, np.nan, np.nan, 0, -1])
+
+
+def test_a_ledger_needs_label_probabilities_and_no_labels():
+    with pytest.raises(ValueError, match="must have label probabilities, got a ledger"):
+        audit.dynamics(ledger.init(3))
+    with pytest.raises(ValueError, match="`labels` must be left out with a ledger"):
+        audit.dynamics(ledger.init(3), [0, 1, 2])
+    with pytest.raises(ValueError, match="`labels` must be given with a history"):
+        audit.dynamics(np.ones((1, 1, 2)) / 2)
 
 
 def test_one_set_of_probabilities_has_no_dynamics():
