@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PARITY := .venv-parity/bin
+BENCH ?= losses
 
 export JAX_PLATFORMS ?= cpu
 export TQDM_MININTERVAL ?= 1
@@ -24,7 +25,7 @@ docs: .venv/docs.stamp
 	@echo 'See build/docs/index.html.'
 
 bench: .venv-parity/benchmarks.stamp
-	$(PARITY)/python -m benchmarks losses $(BENCH_ARGS)
+	$(PARITY)/python -m benchmarks $(BENCH) $(BENCH_ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

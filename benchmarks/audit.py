@@ -22,7 +22,13 @@ from benchmarks import noisy_training
 from jaxloss import audit
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-SEEDS = {"digits": 5, "breast_cancer": 5, "wine": 5, "mnist (5000)": 1}
+SEEDS = {
+    "digits": 5,
+    "mnist (5000)": 1,
+    "breast_cancer": 5,
+    "wine": 5,
+    "overlapping": 3,
+}
 SETTINGS = [("sym", 0.1), ("sym", 0.2), ("pair", 0.1), ("pair", 0.2), ("none", 0.0)]
 RULES = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning")
 RANKINGS = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
