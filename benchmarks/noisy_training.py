@@ -14,7 +14,7 @@ import optax
 from sklearn import datasets
 from sklearn.model_selection import StratifiedKFold
 
-EPOCHS, BATCH, FOLDS = 80, 64, 5
+EPOCHS, BATCH, FOLDS = 40, 64, 5
 
 
 class Data(NamedTuple):
