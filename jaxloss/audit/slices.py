@@ -41,8 +41,8 @@ def worst_slices(
     r"""Finds the parts of the data with the largest mean, such as of losses.
 
     Slices are sorted by a bound that the mean is above, :math:`\bar v - z\,e` with the
-    standard error :math:`e` and :math:`z = \sqrt{2 \ln m}`, about the largest of `m`
-    normal deviations for `m` slices: so a small slice does not win by chance.
+    standard error :math:`e` and :math:`z = \sqrt{2 \ln m}`, about the largest of m
+    normal deviations for m slices: so a small slice does not win by chance.
 
     Args:
         values: one number for each example, as a loss or a score, shape ``(N,)``; nan
