@@ -143,9 +143,10 @@ def table(results: dict) -> str:
         "out of fold, each with "
         f"{' or '.join(map(str, OUT_OF_FOLD_EPOCHS))} epochs. These numbers of "
         "epochs are chosen on these data: for us of 20 (tried on three of them), 40 "
-        "and 80, for cleanlab of 20 and 80; of its rankings the one that is best for the setting is "
-        "shown, as one who knew the wrong labels would choose. One network and one "
-        "recipe for all data. Means over the seeds; what we lose is in **bold**.",
+        "and 80, for cleanlab of 20 and 80; of its rankings the one that is best for "
+        "the setting is shown, as one who knew the wrong labels would choose. One "
+        "network and one recipe for all data. Means over the seeds; what we lose is "
+        "in **bold**.",
         "",
         f"{about['device']}, {about['cores']} cores; Python {about['python']}, "
         f"{versions}; commit {about['commit']}.",
