@@ -137,15 +137,11 @@ def _audit(options: argparse.Namespace) -> None:
 
 
 def _opened(file: Path) -> NpzFile:
-    try:
-        stored = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {file}.") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
-        stored = None
-    if not isinstance(stored, NpzFile):
+    if not file.exists():
+        raise ValueError(f"there is no file {file}.")
+    if not zipfile.is_zipfile(file):
         raise ValueError(f"{file} is no .npz file. Write it with `numpy.savez`.")
-    return stored
+    return np.load(file, allow_pickle=False)
 
 
 def _read(stored: NpzFile, name: str) -> NDArray:

@@ -31,10 +31,18 @@ class Panel(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Histograms over common edges, in powers of ten."""
+    """Histograms over common edges, of which the logarithms to base 10 are kept."""
 
     edges: NDArray[np.float64]
     panels: list[Panel]
+
+    @property
+    def ticks(self) -> dict[int, str]:
+        """Whole powers of ten within the edges, about four, with their names."""
+        low, high = int(np.ceil(self.edges[0])), int(np.floor(self.edges[-1]))
+        powers = range(low, high + 1)
+        powers = powers[:: max(1, -(-len(powers) // 4))]
+        return {power: f"{10.0**power:g}" for power in powers}
 
 
 class Confusion(NamedTuple):
@@ -66,6 +74,18 @@ def dataset_map(findings: Findings) -> Map | None:
         "Top left: the model agrees with the label. Bottom right: it is sure of "
         "another one.",
     )
+
+
+def some(suspects: NDArray[np.bool_], most: int) -> NDArray[np.intp]:
+    """Places of at most `most` samples, evenly spread; suspects have two thirds."""
+    flagged, others = np.flatnonzero(suspects), np.flatnonzero(~suspects)
+    first = min(len(flagged), max(2 * most // 3, most - len(others)))
+    rest = min(len(others), most - first)
+    return np.sort(np.concatenate([_spread(flagged, first), _spread(others, rest)]))
+
+
+def _spread(places: NDArray[np.intp], number: int) -> NDArray[np.intp]:
+    return places[np.linspace(0, len(places) - 1, number).astype(np.intp)]
 
 
 def density(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray, NDArray]:

@@ -107,6 +107,9 @@ def find(
     if losses is not None:
         losses = _column("losses", losses, labels, np.float64)
     names = _names(class_names, labels, suggested, probabilities)
+    _in_range("labels", labels, 0, len(names))
+    if suggested is not None:
+        _in_range("suggested", suggested, -1, len(names))
     if probabilities is not None and suggested is not None:
         chosen = _probability_of(probabilities, suggested)
 
@@ -153,27 +156,29 @@ def _names(
     suggested: NDArray | None,
     probabilities: NDArray | None,
 ) -> list[str]:
-    used = [array for array in (labels, suggested) if array is not None and array.size]
-    low = int(labels.min(initial=0))
-    high = max((int(array.max()) for array in used), default=-1)
-    size = high + 1 if probabilities is None else probabilities.shape[-1]
-    if class_names is not None:
-        names = np.asarray(class_names)
-        if names.ndim != 1 or (probabilities is not None and len(names) != size):
-            raise ValueError(
-                f"`class_names` must have one name for each of the {size} classes, got "
-                f"shape {names.shape}."
-            )
-        size = len(names)
+    if probabilities is not None:
+        size = probabilities.shape[-1]
+    elif class_names is not None:
+        size = np.size(class_names)
     else:
-        names = np.arange(size)
-    if low < 0 or high >= size:
-        wrong = low if low < 0 else high
+        top = -1 if suggested is None else int(suggested.max(initial=-1))
+        size = max(int(labels.max(initial=-1)), top) + 1
+    names = np.arange(size) if class_names is None else np.asarray(class_names)
+    if names.shape != (size,):
         raise ValueError(
-            f"`labels` must be in [0, {size}), got {wrong}. Leave out samples "
-            "without a label."
+            f"`class_names` must have one name for each of the {size} classes, got "
+            f"shape {names.shape}."
         )
     return [str(name) for name in names.tolist()]
+
+
+def _in_range(name: str, values: NDArray[np.intp], low: int, size: int) -> None:
+    wrong = values[(values < low) | (values >= size)]
+    if wrong.size:
+        raise ValueError(
+            f"`{name}` must be in [{low}, {size}), got {wrong[0]}. Leave out samples "
+            "without a label."
+        )
 
 
 def _judged(

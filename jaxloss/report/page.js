@@ -14,9 +14,10 @@
   }
 
   /* A number may be missing, which JSON says as null. */
-  function number(value) {
+  function number(value, digits) {
     if (value === null) return "–";
     if (Math.abs(value) > 1e308) return value > 0 ? "∞" : "−∞";
+    if (digits && Math.abs(value) < 1e5) return value.toFixed(digits).replace("-", "−");
     if (Number.isInteger(value)) return value.toLocaleString("en");
     const size = Math.abs(value);
     if (size >= 1e5 || size < 5e-4) return value.toExponential(1).replace("-", "−");
@@ -26,7 +27,7 @@
   function shown(column, row) {
     const value = column.values[row];
     if (value === null) return "–";
-    if (column.kind === "number") return number(value);
+    if (column.kind === "number") return number(value, column.digits);
     if (column.names) return column.names[value];
     return String(value);
   }
@@ -359,7 +360,7 @@
       });
     }
     const titles = (text) => ({ title: { text, standoff: 14 }, zeroline: false });
-    Plotly.react(node, traces, layout({ xaxis: titles(map.xtitle), yaxis: titles(map.ytitle), margin: { l: 56, r: 16, t: 40, b: 52 } }), settings);
+    Plotly.react(node, traces, layout({ showlegend: true, xaxis: titles(map.xtitle), yaxis: titles(map.ytitle), margin: { l: 56, r: 16, t: 40, b: 52 } }), settings);
     node.removeAllListeners?.("plotly_click");
     node.on("plotly_click", ({ points }) => points[0].customdata !== undefined && reveal(points[0].customdata));
   }

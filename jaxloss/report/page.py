@@ -1,5 +1,7 @@
 """The page: one file of HTML that holds its data, its program and its pictures."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -60,14 +62,17 @@ def render(
         "confusion": _confusion(found, data),
     }
     here = files("jaxloss.report")
+    script = (here / "page.js").read_text("utf-8")
+    plotly = get_plotlyjs().replace("\r\n", "\n")
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined
     ).from_string((here / "page.html").read_text("utf-8"))
     return template.render(
         title=title,
         style=Markup((here / "page.css").read_text("utf-8")),
-        script=Markup((here / "page.js").read_text("utf-8")),
-        plotly=Markup(get_plotlyjs()),
+        script=Markup(script),
+        plotly=Markup(plotly),
+        allowed=Markup(f"{_hash(plotly)} {_hash(script)}"),
         data=Markup(embedded(data)),
         cards=_cards(found),
         notices=_notices(found, len(shown), images is not None and pictures, data),
@@ -89,6 +94,12 @@ def embedded(data: Any) -> str:
     for letter in "<>&":  # in JSON they stand within strings only
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
+
+
+def _hash(script: str) -> str:
+    """By which the page's policy knows its own scripts; the browser runs no other."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _columns(found: Findings, shown: NDArray[np.intp]) -> list[dict[str, Any]]:
@@ -117,10 +128,13 @@ def _columns(found: Findings, shown: NDArray[np.intp]) -> list[dict[str, Any]]:
     finite = found.scores[np.isfinite(found.scores)]
     span = [float(finite.min()), float(finite.max())] if finite.size else [0.0, 0.0]
     more = {"span": span} if span[0] < span[1] else {}
-    add("score", "Score", "higher is more suspicious", found.scores, **more)
-    add("loss", "Loss", "of the given label, in nats", found.losses)
-    add("p_given", "p(given)", "its probability", found.given_probability)
-    add("p_suggested", "p(suggested)", "its probability", found.suggested_probability)
+    add("score", "Score", "higher is more suspicious", found.scores, digits=3, **more)
+    add("loss", "Loss", "of the given label, in nats", found.losses, digits=3)
+    for key, label, column in (
+        ("p_given", "p(given)", found.given_probability),
+        ("p_suggested", "p(suggested)", found.suggested_probability),
+    ):
+        add(key, label, "its probability", column, digits=3)
     for name, column in found.dynamics.items():
         add(f"over:{name}", name.replace("_", " "), "over the training", column)
     for name, column in list(found.metadata.items())[:_METADATA]:
@@ -163,7 +177,7 @@ def _map(found: Findings, shown: NDArray[np.intp], data: dict) -> str | None:
     if drawn is None:
         return None
     crowded = len(found.order) > _POINTS
-    places = np.arange(min(len(shown), _POINTS))
+    places = charts.some(found.suspects[shown], _POINTS)
     points = shown[places]
     seen = np.isfinite(drawn.x[points]) & np.isfinite(drawn.y[points])
     data["map"] = {
@@ -182,8 +196,8 @@ def _map(found: Findings, shown: NDArray[np.intp], data: dict) -> str | None:
             "z": counts.tolist(),
         }
         lead += (
-            f" The shade counts all samples; a point is one of the {len(places):,} "
-            "most suspicious."
+            f" The shade counts all samples; the points are {len(places):,} of the "
+            "list, spread evenly."
         )
     return lead + " Click on a point to see it in the list."
 
@@ -192,17 +206,14 @@ def _losses(found: Findings, data: dict) -> str | None:
     drawn = charts.loss_histograms(found, _PANELS)
     if drawn is None:
         return None
-    low, high = drawn.edges[0], drawn.edges[-1]
-    powers = range(int(np.ceil(low)), int(np.floor(high)) + 1)
-    powers = powers[:: max(1, len(powers) // 4)]
     data["losses"] = {
         "edges": _numbers(drawn.edges),
         "names": [
             f"{10**a:.2g} to {10**b:.2g} nats"
             for a, b in zip(drawn.edges, drawn.edges[1:], strict=False)
         ],
-        "ticks": list(powers),
-        "ticknames": [f"{10.0**power:g}" for power in powers],
+        "ticks": list(drawn.ticks),
+        "ticknames": list(drawn.ticks.values()),
         "panels": [
             {
                 "name": panel.name,
@@ -236,7 +247,7 @@ def _confusion(found: Findings, data: dict) -> str | None:
     if len(found.class_names) > _CLASSES:
         lead += (
             f" Shown are the {_CLASSES} classes that change most, of "
-            f"{len(found.class_names):,}; confusion.csv has all."
+            f"{len(found.class_names):,}; pairs.csv has the suspects of all."
         )
     return lead
 

@@ -12,7 +12,7 @@ from jaxloss.report.findings import Findings
 
 _CALM, _ALARM, _SOFT = "#5b8fc7", "#d2562b", "#56626d"
 _ACROSS, _DOWN = 8, 4  # of the sheet of suspects
-_POINTS = 20_000  # of the map
+_POINTS = 6_000  # of the map
 _DPI = 130
 
 
@@ -28,11 +28,11 @@ def suspects(path: Path, findings: Findings, images: Any) -> None:
         axes, chosen, thumbnails.pictures(images, chosen), strict=False
     ):
         axis.imshow(image, cmap="gray")
-        title = f"given {_short(found.class_names[found.labels[i]])}"
+        title = f"given {_short(found.class_names[found.labels[i]], 14)}"
         if found.suggested is not None and found.suggested[i] >= 0:
-            title += f"\nsuggested {_short(found.class_names[found.suggested[i]])}"
+            title += f"\nsuggested {_short(found.class_names[found.suggested[i]], 14)}"
         color = _ALARM if found.suspects[i] else "black"
-        axis.set_title(title, fontsize=9, color=color, parse_math=False)
+        axis.set_title(title, fontsize=8, color=color, parse_math=False)
     figure.suptitle(
         f"The {len(chosen)} most suspicious of {len(found.order):,} samples "
         "(red: suspect)"
@@ -44,7 +44,7 @@ def dataset_map(path: Path, findings: Findings, drawn: charts.Map) -> None:
     figure = Figure(figsize=(8, 6), layout="constrained")
     axis = figure.subplots()
     order = findings.order
-    points = order[:_POINTS]
+    points = order[charts.some(findings.suspects[order], _POINTS)]
     if len(order) > _POINTS:
         x, y, counts = charts.density(drawn.x[order], drawn.y[order])
         shade = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan)
@@ -73,8 +73,7 @@ def losses(path: Path, drawn: charts.Losses) -> None:
     across = min(4, len(drawn.panels))
     down = -(-len(drawn.panels) // across)
     figure = Figure(figsize=(3 * across + 0.5, 2.1 * down + 0.8), layout="constrained")
-    axes = np.ravel(figure.subplots(down, across, sharex=True, squeeze=False))
-    edges = 10**drawn.edges
+    axes = np.ravel(figure.subplots(down, across, squeeze=False))
     for axis in axes[len(drawn.panels) :]:
         axis.set_axis_off()
     for axis, panel in zip(axes, drawn.panels, strict=False):
@@ -84,13 +83,13 @@ def losses(path: Path, drawn: charts.Losses) -> None:
         ):
             axis.stairs(
                 counts + under,
-                edges,
+                drawn.edges,
                 baseline=under,
                 fill=True,
                 color=color,
                 label=name,
             )
-        axis.set(xscale="log")
+        axis.set_xticks(list(drawn.ticks), list(drawn.ticks.values()))
         axis.set_title(_short(panel.name), fontsize=10, parse_math=False)
     axes[0].legend(fontsize=8)
     figure.suptitle("Samples by loss (nats), class by class")

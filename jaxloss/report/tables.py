@@ -35,15 +35,13 @@ def columns(findings: Findings, text: NDArray | None) -> dict[str, NDArray]:
     ):
         if column is not None:
             table[name] = column[order]
-    further = {**found.dynamics, **found.metadata}
+    further = dict(found.dynamics)
     if text is not None:
         further["text"] = text
-    for name, column in further.items():
-        key = name
-        while key in table:
-            key += "_given"
-        table[key] = np.asarray(column)[order]
-    return table
+    for name, column in found.metadata.items():
+        taken = name in table or name in further
+        further[f"metadata {name}" if taken else name] = column
+    return table | {name: column[order] for name, column in further.items()}
 
 
 def write_csv(path: Path, table: Mapping[str, Any], *, progress: bool = False) -> None:
