@@ -5,7 +5,6 @@ training writes every sample's loss and margin into a ledger; the audit reads fr
 which labels were contradicted; a second training gives those samples weight 0.
 """
 
-import csv
 import functools
 import time
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
 import optax
 from sklearn.datasets import load_digits
@@ -21,10 +19,7 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
-from jaxloss import audit, ledger, losses, per_sample, reduction
-
-matplotlib.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
+from jaxloss import audit, ledger, losses, per_sample, reduction, report
 
 SEED, EPOCHS, BATCH, NOISE = 0, 80, 64, 0.1
 OUT = Path(__file__).parents[1] / "build" / "noisy_labels"
@@ -102,40 +97,6 @@ def flip(labels, rng):
     return np.where(flipped, (labels + shift) % 10, labels), flipped
 
 
-def draw(images, given, said, confidence, flipped, suspects, ranking, mean_losses):
-    figure, axes = plt.subplots(4, 8, figsize=(12, 7.4), layout="constrained")
-    for axis, i in zip(axes.flat, ranking, strict=False):
-        axis.imshow(images[i].reshape(8, 8), cmap="gray_r")
-        verdict = "#b03020" if flipped[i] else "#3060a0"
-        axis.set_title(
-            f"given {given[i]}, model {said[i]}\n({confidence[i]:.0%})",
-            color=verdict,
-            fontsize=10,
-        )
-        axis.set_axis_off()
-    figure.suptitle(
-        f"The 32 most suspicious of {len(images)} digits, {suspects.sum()} suspects in "
-        "all\nred: the label was flipped; blue: it was not"
-    )
-    figure.savefig(OUT / "most_suspicious.png", dpi=120)
-
-    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    bins = np.geomspace(max(mean_losses.min(), 1e-3), mean_losses.max(), 50)
-    for which, name, color in (
-        (~flipped, "clean", "#3060a0"),
-        (flipped, "flipped", "#b03020"),
-    ):
-        axis.hist(mean_losses[which], bins, alpha=0.7, label=name, color=color)
-    axis.set(
-        xscale="log",
-        xlabel="mean loss over the training (nats)",
-        ylabel="samples",
-        title="Loss of clean and flipped samples",
-    )
-    axis.legend()
-    figure.savefig(OUT / "losses.png", dpi=120)
-
-
 def main():
     started = time.perf_counter()
     seconds = {}
@@ -143,7 +104,6 @@ def main():
     def lap(part):
         seconds[part] = time.perf_counter() - started - sum(seconds.values())
 
-    OUT.mkdir(parents=True, exist_ok=True)
     data, target = load_digits(return_X_y=True)
     data = (data / 16).astype(np.float32)
     index = np.arange(len(data))
@@ -170,23 +130,27 @@ def main():
     lap("second training")
 
     opinion = np.asarray(cleaned(images))
-    said, confidence = opinion.argmax(-1), opinion.max(-1)
-    mean_losses = np.asarray(ledger.loss_mean(records))
-    draw(images, given, said, confidence, flipped, suspects, ranking, mean_losses)
-    with open(OUT / "samples.csv", "w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(
-            "sample given_label model_label confidence true_label flipped suspicion "
-            "suspect mean_loss loss_variance times_forgotten".split()
-        )
-        variance = np.asarray(ledger.loss_variance(records))
-        forgotten = np.asarray(records.forgotten)
-        for i in ranking:
-            table.writerow(
-                [kept[i], given[i], said[i], f"{confidence[i]:.4f}", truth[i]]
-                + [int(flipped[i]), f"{scores[i]:.4f}", int(suspects[i])]
-                + [f"{mean_losses[i]:.4f}", f"{variance[i]:.4f}", forgotten[i]]
-            )
+    said = opinion.argmax(-1)
+    page = report.write(
+        OUT,
+        title=f"Handwritten digits, {NOISE:.0%} of the labels flipped",
+        labels=given,
+        scores=scores,
+        suspects=suspects,
+        probabilities=opinion,
+        suggested=said,
+        losses=ledger.loss_mean(records),
+        confidence=ledger.margin_mean(records),
+        variability=np.sqrt(ledger.margin_variance(records)),
+        images=images,
+        ids=kept,
+        metadata={
+            "true label": truth,
+            "flipped": flipped,
+            "times forgotten": np.asarray(records.forgotten),
+        },
+        force=True,
+    )
     lap("report")
 
     print("\nThe ten most suspicious digits")
@@ -197,7 +161,7 @@ def main():
     print(f"decision: precision {precision:.3f}, recall {recall:.3f}")
     print(f"held-out accuracy: before {before:.4f}, after {after:.4f}")
     print("seconds: " + ", ".join(f"{part} {s:.1f}" for part, s in seconds.items()))
-    print(f"report in {OUT}")
+    print(f"report: {page}")
 
     assert average_precision >= 0.97
     assert precision >= 0.90 and recall >= 0.90

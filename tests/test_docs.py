@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-import jaxloss
 from jaxloss import losses
 
 DOCS = Path(__file__).parents[1] / "docs"
 ENTRY = re.compile(r"^\.\. (?:auto)?(?:function|class):: (\w+)", re.MULTILINE)
 MENTION = re.compile(
-    r"\b(losses|reduction|weighting|gradients|updates|ledger|audit)\.([a-z]\w*|Total|Candidates)"
+    r"\b(losses|reduction|weighting|gradients|updates|ledger|audit|report)\.([a-z]\w*|Total|Candidates)"
 )
 PUBLIC_LOSSES = {name for name, value in vars(losses).items() if callable(value)}
 
@@ -45,7 +44,16 @@ def test_every_loss_is_on_the_page_of_its_module():
 
 @pytest.mark.parametrize(
     "room",
-    ["batching", "reduction", "weighting", "gradients", "updates", "ledger", "audit"],
+    [
+        "batching",
+        "reduction",
+        "weighting",
+        "gradients",
+        "updates",
+        "ledger",
+        "audit",
+        "report",
+    ],
 )
 def test_every_public_name_of_a_room_is_on_its_page(room):
     module = importlib.import_module(f"jaxloss.{room}")
@@ -68,7 +76,8 @@ def test_every_name_that_a_page_mentions_is_there(page):
     mentions = MENTION.findall(text)
     assert mentions
     for room, name in mentions:
-        assert hasattr(getattr(jaxloss, room), name), f"{room}.{name}"
+        module = importlib.import_module(f"jaxloss.{room}")
+        assert hasattr(module, name), f"{room}.{name}"
 
 
 def test_every_loss_has_a_curve_or_a_reason():

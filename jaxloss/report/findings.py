@@ -27,7 +27,7 @@ class Findings(NamedTuple):
         given_probability: mean over the epochs, ``(N,)``; so are the next two.
         suggested_probability: of the suggested label.
         other_probability: of the most probable label beside the given one.
-        dynamics: columns of `audit.dynamics`, by name; empty without a history.
+        dynamics: columns of `audit.dynamics`, by name, as far as they are known.
         ids: names of the samples, ``(N,)``.
         metadata: further columns, by name.
     """
@@ -64,6 +64,8 @@ def find(
     suspects: ArrayLike | None = None,
     suggested: ArrayLike | None = None,
     losses: ArrayLike | None = None,
+    confidence: ArrayLike | None = None,
+    variability: ArrayLike | None = None,
     ids: ArrayLike | None = None,
     class_names: ArrayLike | None = None,
     metadata: Mapping[str, ArrayLike] | None = None,
@@ -97,6 +99,9 @@ def find(
                 dynamics = audit.dynamics(probabilities, labels)._asdict()
         given, other, surprise = _judged(probabilities, labels)
         losses = surprise if losses is None else losses
+    for name, column in (("confidence", confidence), ("variability", variability)):
+        if column is not None:
+            dynamics[name] = _column(name, column, labels, np.float64)
 
     scores = _column("scores", scores, labels, np.float64)
     if suspects is None:

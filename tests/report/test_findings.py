@@ -1,15 +1,21 @@
 """What the report knows of each sample, beside references by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from jaxloss import audit
-from jaxloss.report.findings import find
+from jaxloss.report import charts, findings
 
 PROBABILITIES = np.array(
     [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.05, 0.05, 0.9], [0.6, 0.3, 0.1]]
 )
 LABELS = np.array([0, 1, 2, 1])
+
+
+def find(**arguments) -> Any:  # a column may be None, but not where it is looked at
+    return findings.find(**arguments)
 
 
 def test_one_snapshot_gives_probabilities_and_losses():
@@ -58,6 +64,16 @@ def test_what_is_given_goes_before_what_would_be_found():
     np.testing.assert_array_equal(found.flagged, [False, True, False, False])
     np.testing.assert_allclose(found.suggested_probability, [0.7, 0.1, np.nan, 0.3])
     np.testing.assert_array_equal(found.losses, [1, 2, 3, 4])
+
+
+def test_what_a_ledger_knows_of_the_training_makes_the_map():
+    seen = {"confidence": [0.9, 0.8, -0.2], "variability": [0.1, 0.2, 0.3]}
+    found = find(labels=[0, 1, 1], scores=[-0.9, -0.8, 0.7], **seen)
+    drawn: Any = charts.dataset_map(found)
+    np.testing.assert_array_equal(drawn.x, seen["variability"])
+    np.testing.assert_array_equal(drawn.y, seen["confidence"])
+    half = find(labels=[0, 1, 1], scores=[-0.9, -0.8, 0.7], confidence=[1.0, 0, 0])
+    assert charts.dataset_map(half) is None
 
 
 def test_scores_alone_are_cut_in_two():

@@ -1,6 +1,7 @@
 """The report as files in a directory."""
 
 import csv
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_small_and_odd_data_have_a_report_too(tmp_path, arguments):
 
 def test_histograms_count_every_finite_loss_once():
     found = find(**case())
-    drawn = charts.loss_histograms(found, 2)
+    drawn: Any = charts.loss_histograms(found, 2)
     every, *some = drawn.panels
     assert every.others.sum() + every.suspects.sum() == 120
     assert every.suspects.sum() == found.suspects.sum()
@@ -112,9 +113,9 @@ def test_the_confusion_counts_what_was_suggested():
     found = find(
         labels=[0, 0, 1, 2, 2], scores=np.arange(5.0), suggested=[0, 1, 1, 0, 0]
     )
-    drawn = charts.confusion(found, 3)
+    drawn: Any = charts.confusion(found, 3)
     np.testing.assert_array_equal(drawn.counts, [[1, 1, 0], [0, 1, 0], [2, 0, 0]])
-    fewer = charts.confusion(found, 2)
+    fewer: Any = charts.confusion(found, 2)
     np.testing.assert_array_equal(fewer.classes, [0, 2])
     np.testing.assert_array_equal(fewer.counts, [[1, 0], [2, 0]])
 
