@@ -72,7 +72,7 @@ def write(
             What is not given of the next six, the audit finds from it.
         scores: higher is more suspicious, shape ``(N,)``; nan leaves a sample out.
         suspects: the decision, shape ``(N,)``, boolean. Without `probabilities` it is
-            `audit.cut` of the scores.
+            `jaxloss.audit.cut` of the scores.
         suggested: label that the model would give, shape ``(N,)``, integer; -1 for
             none.
         losses: loss of each sample, shape ``(N,)``.
