@@ -187,9 +187,9 @@ def _summarise(found: "Findings", page: Path) -> None:
         named = ", ".join(map(str, found.left_out[:_NAMED].tolist()))
         rest = len(found.left_out) - _NAMED
         more = f" and {rest:,} more, at the end of samples.csv" if rest > 0 else ""
+        number = f"{len(found.left_out):,} row{'s' * (len(found.left_out) > 1)}"
         print(
-            f"warning: {len(found.left_out):,} rows have nan and are left out, by "
-            f"index: {named}{more}",
+            f"warning: {number} with nan left out, by index: {named}{more}",
             file=sys.stderr,
         )
     share = f" ({suspects / scored:.1%})" if scored else ""

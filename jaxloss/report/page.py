@@ -135,10 +135,12 @@ def _columns(found: Findings, shown: NDArray[np.intp]) -> list[dict[str, Any]]:
         ("p_suggested", "p(suggested)", found.suggested_probability),
     ):
         add(key, label, "its probability", column, digits=3)
-    for name, column in found.dynamics.items():
-        add(f"over:{name}", name.replace("_", " "), "over the training", column)
     for name, column in list(found.metadata.items())[:_METADATA]:
         add(f"meta:{name}", name, "a column of metadata", column)
+    for name, column in found.dynamics.items():
+        digits = {"digits": 3} if column.dtype.kind == "f" else {}
+        label = name.replace("_", " ")
+        add(f"over:{name}", label, "over the training", column, **digits)
     return columns
 
 

@@ -73,7 +73,7 @@ def test_rows_with_nan_are_named_and_do_not_stop_the_others(tmp_path, arrays, ca
     arrays["logits"][[8, 31]] = np.nan
     assert run(tmp_path, arrays) == 0
     out, err = capsys.readouterr()
-    assert "2 rows have nan and are left out, by index: 8, 31\n" in err
+    assert "2 rows with nan left out, by index: 8, 31\n" in err
     assert "4 suspects (10.5%)" in out
 
 

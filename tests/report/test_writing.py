@@ -86,10 +86,9 @@ def test_nothing_is_written_if_an_argument_is_wrong(tmp_path, change, message):
         {"labels": np.zeros(0, int), "probabilities": np.zeros((0, 3))},
         {"labels": [0, 0], "probabilities": [[1.0, 0.0], [1.0, 0.0]]},
         {"labels": [0, 1], "scores": [0.0, 1.0]},
-        {"labels": [0, 1], "probabilities": np.full((2, 2), np.nan)},
         {"labels": [1, 1, 0], "probabilities": np.eye(2)[[0, 1, 0]]},
     ],
-    ids=["empty", "all agree", "scores alone", "all nan", "certain and wrong"],
+    ids=["empty", "all agree", "scores alone", "certain and wrong"],
 )
 def test_small_and_odd_data_have_a_report_too(tmp_path, arguments):
     page = report.write(tmp_path, **arguments)
