@@ -316,6 +316,7 @@
   const short = (text, most = 22) => (Array.from(text).length > most ? `${Array.from(text).slice(0, most - 1).join("")}…` : text);
   const settings = { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
 
+  let paper;  // the width of the charts in print, in pixels
   function layout(more) {
     const axis = { gridcolor: color("--line"), zerolinecolor: color("--line"), linecolor: color("--line"), tickcolor: color("--line"), automargin: true };
     const { xaxis = {}, yaxis = {}, ...rest } = more;
@@ -326,7 +327,8 @@
       hoverlabel: { bgcolor: color("--surface"), bordercolor: color("--line"), font: { color: color("--ink") }, align: "left" },
       legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, itemsizing: "constant" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--soft"), activecolor: color("--accent") },
-      xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, axis, ...rest,
+      xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, axis,
+      autosize: !paper, width: paper, ...rest,
     };
   }
 
@@ -367,7 +369,7 @@
 
   function drawLosses() {
     const { losses } = data, node = at("losses-chart");
-    const across = Math.max(1, Math.min(losses.panels.length, Math.floor(node.clientWidth / 230)));
+    const across = Math.max(1, Math.min(losses.panels.length, Math.floor((paper ?? node.clientWidth) / 220)));
     const down = Math.ceil(losses.panels.length / across), edge = { l: 40, r: 12, t: 58, b: 28 }, plot = 96, between = 54;
     const inner = down * plot + (down - 1) * between, gap = 0.055, height = plot / inner;
     node.style.height = `${inner + edge.t + edge.b}px`;
@@ -427,6 +429,19 @@
       draw();
     });
     dark.addEventListener("change", draw);
+    let before;
+    window.addEventListener("beforeprint", () => {
+      before = root.dataset.theme;
+      root.dataset.theme = "light";
+      paper = 680;
+      draw();
+    });
+    window.addEventListener("afterprint", () => {
+      if (before) root.dataset.theme = before;
+      else delete root.dataset.theme;
+      paper = undefined;
+      draw();
+    });
   }
 
   options("given");

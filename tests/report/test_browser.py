@@ -192,8 +192,15 @@ def test_filters_choose_rows_together_and_can_be_taken_back(browser, small):
     settled(browser, "1–25 of 180 samples")
 
 
-def test_a_pair_and_a_slice_lead_to_their_samples(browser, small):
+def test_pairs_points_and_cells_lead_to_their_samples(browser, small):
     opened(browser, small)
+    emit = "document.getElementById(arguments[0]).emit('plotly_click', arguments[1])"
+    browser.execute_script(emit, "map-chart", {"points": [{"customdata": 60}]})
+    assert count(browser) == "51–75 of 180 samples"
+    assert browser.find_element(By.CSS_SELECTOR, ".mark").text.startswith("61")
+    browser.execute_script(emit, "confusion-chart", {"points": [{"x": 0, "y": 1}]})
+    assert set(rows(browser, "Given")) == {NAMES[1]}
+    assert set(rows(browser, "Suggested")) == {NAMES[0]}
     click(browser, "button[data-given]")
     given, suggested = set(rows(browser, "Given")), set(rows(browser, "Suggested"))
     assert len(given) == len(suggested) == 1 and given != suggested
@@ -223,6 +230,20 @@ def test_the_gallery_shows_the_same_samples(browser, small):
     assert rows(browser, "Rank") == []
     assert len(browser.find_elements(By.CSS_SELECTOR, "#gallery img")) == 25
     screenshot(browser, "gallery")
+
+
+def test_on_paper_the_charts_are_light_and_fit(browser, small):
+    opened(browser, small)
+    click(browser, "#theme")
+    paper = browser.execute_script(
+        "window.dispatchEvent(new Event('beforeprint'));"
+        "const root = document.documentElement;"
+        "const chart = document.getElementById('map-chart');"
+        "const seen = [root.dataset.theme, chart._fullLayout.width];"
+        "window.dispatchEvent(new Event('afterprint'));"
+        "return [...seen, root.dataset.theme, chart._fullLayout.width];"
+    )
+    assert paper[:3] == ["light", 680, "dark"] and paper[3] > 1000
 
 
 def test_a_narrow_window_has_no_overflow(browser, small):
