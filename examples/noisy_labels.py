@@ -58,6 +58,7 @@ def train(images, labels, weights, name):
             index,
             losses=sample_losses,
             margins=per_sample(losses.margin, temperature=1.0)(logits, y),
+            label_probabilities=jnp.exp(-sample_losses),
             correct=logits.argmax(-1) == y,
             where=where,
         )
@@ -140,15 +141,10 @@ def main():
         probabilities=opinion,
         suggested=said,
         losses=ledger.loss_mean(records),
-        confidence=ledger.margin_mean(records),
-        variability=np.sqrt(ledger.margin_variance(records)),
+        dynamics=audit.dynamics(records),
         images=images,
         ids=kept,
-        metadata={
-            "true label": truth,
-            "flipped": flipped,
-            "times forgotten": np.asarray(records.forgotten),
-        },
+        metadata={"true label": truth, "flipped": flipped},
         force=True,
     )
     lap("report")

@@ -55,7 +55,7 @@ class Confusion(NamedTuple):
 def dataset_map(findings: Findings) -> Map | None:
     """The cartography of a history, or the two sides of the margin of one snapshot."""
     found = findings
-    if {"confidence", "variability"} <= found.dynamics.keys():
+    if found.dynamics:
         return Map(
             found.dynamics["variability"],
             found.dynamics["confidence"],

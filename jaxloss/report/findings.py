@@ -27,7 +27,7 @@ class Findings(NamedTuple):
         given_probability: mean over the epochs, ``(N,)``; so are the next two.
         suggested_probability: of the suggested label.
         other_probability: of the most probable label beside the given one.
-        dynamics: columns of `audit.dynamics`, by name, as far as they are known.
+        dynamics: columns of `audit.dynamics`, by name; empty for one snapshot.
         ids: names of the samples, ``(N,)``.
         metadata: further columns, by name.
     """
@@ -64,8 +64,7 @@ def find(
     suspects: ArrayLike | None = None,
     suggested: ArrayLike | None = None,
     losses: ArrayLike | None = None,
-    confidence: ArrayLike | None = None,
-    variability: ArrayLike | None = None,
+    dynamics: audit.Dynamics | None = None,
     ids: ArrayLike | None = None,
     class_names: ArrayLike | None = None,
     metadata: Mapping[str, ArrayLike] | None = None,
@@ -84,7 +83,6 @@ def find(
         raise ValueError("`probabilities` or `scores` must be given, got neither.")
 
     given = other = chosen = None
-    dynamics = {}
     if probabilities is not None:
         probabilities = np.asarray(probabilities)
         with warnings.catch_warnings():  # what is left out is said in the report
@@ -95,13 +93,10 @@ def find(
                 suspects = audit.find_issues(probabilities, labels)
             if suggested is None:
                 suggested = audit.suggested_labels(probabilities, labels)
-            if probabilities.ndim == 3:
-                dynamics = audit.dynamics(probabilities, labels)._asdict()
+            if dynamics is None and probabilities.ndim == 3:
+                dynamics = audit.dynamics(probabilities, labels)
         given, other, surprise = _judged(probabilities, labels)
         losses = surprise if losses is None else losses
-    for name, column in (("confidence", confidence), ("variability", variability)):
-        if column is not None:
-            dynamics[name] = _column(name, column, labels, np.float64)
 
     scores = _column("scores", scores, labels, np.float64)
     if suspects is None:
@@ -132,7 +127,10 @@ def find(
         given_probability=given,
         suggested_probability=chosen,
         other_probability=other,
-        dynamics=dynamics,
+        dynamics={
+            name: _column(f"dynamics.{name}", column, labels)
+            for name, column in (dynamics._asdict() if dynamics else {}).items()
+        },
         ids=None if ids is None else _column("ids", ids, labels),
         metadata={
             str(name): _column(f"metadata[{name!r}]", column, labels)

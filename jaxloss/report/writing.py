@@ -43,8 +43,7 @@ def write(
     suspects: ArrayLike | None = None,
     suggested: ArrayLike | None = None,
     losses: ArrayLike | None = None,
-    confidence: ArrayLike | None = None,
-    variability: ArrayLike | None = None,
+    dynamics: audit.Dynamics | None = None,
     images: Any | None = None,
     text: ArrayLike | None = None,
     ids: ArrayLike | None = None,
@@ -69,17 +68,15 @@ def write(
         directory: where to write; made if it is not there.
         labels: given labels, shape ``(N,)``, integer.
         probabilities: of any model, shape ``(N, C)``, or its history ``(N, T, C)``.
-            What is not given of the next six, the audit finds from it.
+            What is not given of the next five, the audit finds from it.
         scores: higher is more suspicious, shape ``(N,)``; nan leaves a sample out.
         suspects: the decision, shape ``(N,)``, boolean. Without `probabilities` it is
             `jaxloss.audit.cut` of the scores.
         suggested: label that the model would give, shape ``(N,)``, integer; -1 for
             none.
         losses: loss of each sample, shape ``(N,)``.
-        confidence: mean over a training of the label's probability, or of its margin,
-            shape ``(N,)``, as a ledger keeps it; a history gives it, too. The map of
-            the dataset has it, if `variability` is known as well, for its axes.
-        variability: standard deviation over the training of the same, shape ``(N,)``.
+        dynamics: how each sample was learnt, from `jaxloss.audit.dynamics` of a
+            ledger; the map of the dataset shows it.
         images: shape ``(N, H, W)``, ``(N, H, W, 3)`` or ``(N, H * H)``. Bytes are taken
             as they are; other numbers from 0, or the least, to 1, or the largest.
         text: what each sample says, shape ``(N,)``.
@@ -125,8 +122,7 @@ def write(
         suspects=suspects,
         suggested=suggested,
         losses=losses,
-        confidence=confidence,
-        variability=variability,
+        dynamics=dynamics,
         ids=ids,
         class_names=class_names,
         metadata=metadata,

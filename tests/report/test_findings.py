@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxloss import audit
+from jaxloss import audit, ledger
 from jaxloss.report import charts, findings
 
 PROBABILITIES = np.array(
@@ -66,14 +66,24 @@ def test_what_is_given_goes_before_what_would_be_found():
     np.testing.assert_array_equal(found.losses, [1, 2, 3, 4])
 
 
-def test_what_a_ledger_knows_of_the_training_makes_the_map():
-    seen = {"confidence": [0.9, 0.8, -0.2], "variability": [0.1, 0.2, 0.3]}
-    found = find(labels=[0, 1, 1], scores=[-0.9, -0.8, 0.7], **seen)
+def test_the_dynamics_of_a_ledger_make_the_map():
+    probabilities = np.array([[0.9, 0.8, 0.1], [0.7, 0.9, 0.2]], np.float32)
+    records = ledger.init(3)
+    for seen in probabilities:
+        records = ledger.update(
+            records,
+            np.arange(3),
+            losses=-np.log(seen),
+            label_probabilities=seen,
+            correct=seen > 0.5,
+        )
+    dynamics = audit.dynamics(records)
+    found = find(labels=[0, 1, 1], scores=[-0.9, -0.8, 0.7], dynamics=dynamics)
     drawn: Any = charts.dataset_map(found)
-    np.testing.assert_array_equal(drawn.x, seen["variability"])
-    np.testing.assert_array_equal(drawn.y, seen["confidence"])
-    half = find(labels=[0, 1, 1], scores=[-0.9, -0.8, 0.7], confidence=[1.0, 0, 0])
-    assert charts.dataset_map(half) is None
+    np.testing.assert_allclose(drawn.x, probabilities.std(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(drawn.y, probabilities.mean(axis=0), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"`dynamics.confidence` must have one value"):
+        find(labels=[0, 1], scores=[0.0, 1.0], dynamics=dynamics)
 
 
 def test_scores_alone_are_cut_in_two():
