@@ -17,6 +17,16 @@ from jaxloss import audit
 if TYPE_CHECKING:  # it needs the extra `report`, of which `main` speaks
     from jaxloss.report.findings import Findings
 
+_KNOWN = {
+    "labels",
+    "probabilities",
+    "logits",
+    "losses",
+    "images",
+    "text",
+    "ids",
+    "class_names",
+}
 _NAMED = 20  # samples left out that are named
 
 _INPUT = """\
@@ -108,18 +118,15 @@ def _audit(options: argparse.Namespace) -> None:
     refuse_to_overwrite(options.out, force=options.force)
     with _opened(options.file) as stored:
         labels, probabilities = _required(stored)
-        given = {
-            name: _read_if_there(stored, name)
-            for name in ("losses", "ids", "class_names")
-        }
-        known = {"labels", "probabilities", "logits", "images", "text", *given}
-        further = [name for name in stored.files if name not in known]
+        further = [name for name in stored.files if name not in _KNOWN]
         metadata = {name: _read(stored, name) for name in further}
         found = find(
             labels=labels,
             probabilities=probabilities,
+            losses=_read_if_there(stored, "losses"),
+            ids=_read_if_there(stored, "ids"),
+            class_names=_read_if_there(stored, "class_names"),
             metadata=metadata,
-            **given,
         )
         del probabilities  # the images may need its place
         page = write_findings(
