@@ -4,6 +4,7 @@ Probabilities may be larger than half of the memory, or mapped from a file. So t
 read where they lie, a few thousand rows at a time, and only these rows are widened.
 """
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -150,7 +151,7 @@ def over_time(
     chunk: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Weighted mean over the epochs without nan, ``(n, T, ...)`` to ``(n, ...)``."""
-    flat = chunk.reshape(*chunk.shape[:2], -1)
+    flat = chunk.reshape(*chunk.shape[:2], math.prod(chunk.shape[2:]))
     present = np.logical_not(np.isnan(flat).any(axis=-1))
     total = np.einsum("ntk,t->nk", np.where(present[..., None], flat, 0), weights)
     mean = total / (present @ weights)[:, None]

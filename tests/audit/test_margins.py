@@ -227,3 +227,12 @@ def test_probabilities_of_nan_are_nan_and_of_impossible_classes_zero():
 def test_wrong_logits_are_refused(logits, temperature, error, match):
     with pytest.raises(error, match=match):
         audit.probabilities(logits, temperature=temperature)
+
+
+@pytest.mark.parametrize("shape", [(30_000, 10), (300, 3, 4)])
+def test_a_long_run_of_nan_rows_stops_nothing(shape):
+    p = np.full(shape, 1 / shape[-1])
+    p[:-1] = np.nan
+    with pytest.warns(UserWarning, match="left out"):
+        scores = audit.scores(p, np.zeros(len(p), int))
+    assert np.isnan(scores[:-1]).all() and scores[-1] == 0

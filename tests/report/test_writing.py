@@ -87,8 +87,9 @@ def test_nothing_is_written_if_an_argument_is_wrong(tmp_path, change, message):
         {"labels": [0, 0], "probabilities": [[1.0, 0.0], [1.0, 0.0]]},
         {"labels": [0, 1], "scores": [0.0, 1.0]},
         {"labels": [1, 1, 0], "probabilities": np.eye(2)[[0, 1, 0]]},
+        {"labels": [0, 1], "probabilities": np.full((2, 2), np.nan)},
     ],
-    ids=["empty", "all agree", "scores alone", "certain and wrong"],
+    ids=["empty", "all agree", "scores alone", "certain and wrong", "all nan"],
 )
 def test_small_and_odd_data_have_a_report_too(tmp_path, arguments):
     page = report.write(tmp_path, **arguments)
