@@ -5,7 +5,7 @@ kept in float32 or wider.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from jaxloss.gradients.layout import Cluster, Layout, Leaf
 from jaxloss.gradients.sites import Conv, Dot, Lookup, Site
 
 Factor = tuple[Array, Array]
+Factors = Mapping[int, Factor] | Sequence[Factor]  # by the number of the site
 Method = Literal["auto", "gram", "direct"]
 
 
@@ -41,7 +42,7 @@ def is_direct(layout: Layout, cluster: Cluster, method: Method) -> bool:
     return method == "direct"
 
 
-def parts(layout: Layout, cluster: Cluster, factors: Sequence[Factor]) -> Parts:
+def parts(layout: Layout, cluster: Cluster, factors: Factors) -> Parts:
     """Brings the factors of a cluster to canonical form and joins them along T."""
     dense, lookup, dtype = [], [], layout.dtype
     for i, swapped in cluster.dense:
@@ -56,7 +57,7 @@ def parts(layout: Layout, cluster: Cluster, factors: Sequence[Factor]) -> Parts:
     return Parts(_joined(dense), _joined(lookup))
 
 
-def block(layout: Layout, cluster: Cluster, factors: Sequence[Factor]) -> Array:
+def block(layout: Layout, cluster: Cluster, factors: Factors) -> Array:
     """The matrices M of a cluster, (G, n, m)."""
     dense, lookup = parts(layout, cluster, factors)
     groups, _, n, m = sizes(layout, cluster)
@@ -70,15 +71,37 @@ def block(layout: Layout, cluster: Cluster, factors: Sequence[Factor]) -> Array:
     return jax.vmap(lambda start, i, d: start.at[i].add(d))(matrix, rows, delta)
 
 
-def square(
-    layout: Layout, cluster: Cluster, factors: Sequence[Factor], method: Method
-) -> Array:
+def balanced(layout: Layout, cluster: Cluster, factors: Factors) -> dict[int, Factor]:
+    """Factors of the same gradient, of which those that are met are about 1.
+
+    Else the square of an input of 1e-20 would be 0 in float32, though a cotangent of
+    1e20 makes the gradient 1: its norm would come out too small. With powers of two no
+    digit changes. What is left then is the size of the gradient itself: squares that
+    overflow are those of norms beyond 1e19, and make the norm inf.
+    """
+    kind, found = jnp.finfo(layout.dtype), {}
+    for i in cluster.sites:
+        x, delta = factors[i]
+        delta = delta.astype(layout.dtype)
+        if not isinstance(layout.sites[i].rule, Lookup):
+            x = x.astype(layout.dtype)
+            size = jax.lax.stop_gradient(jnp.max(jnp.abs(x), initial=0))
+            # Such that its reciprocal is an ordinary number, too.
+            size = jnp.where(size > 0, jnp.clip(size, kind.tiny * 4, kind.max / 4), 1)
+            size = jax.lax.reduce_precision(size, kind.nexp, 0)  # a power of two
+            x, delta = x * (1 / size), delta * size
+        found[i] = x, delta
+    return found
+
+
+def square(layout: Layout, cluster: Cluster, factors: Factors, method: Method) -> Array:
     """The squared norm of the gradient at a cluster."""
+    factors = balanced(layout, cluster, factors)
     groups, steps, n, _ = sizes(layout, cluster)
     rule = layout.sites[cluster.reference].rule
     if groups == steps == 1 and isinstance(rule, Dot):
         # Any order of the elements will do, so that nothing is moved.
-        x, d = (jnp.square(f.astype(layout.dtype)) for f in factors[cluster.reference])
+        x, d = map(jnp.square, factors[cluster.reference])
         return jnp.sum(x) * jnp.sum(d)
     dense, lookup = parts(layout, cluster, factors)
     if dense is None:
@@ -112,7 +135,7 @@ def product(a: Parts, b: Parts) -> Array:
 
 
 def along(
-    layout: Layout, cluster: Cluster, factors: Sequence[Factor], direction: Array
+    layout: Layout, cluster: Cluster, factors: Factors, direction: Array
 ) -> Array:
     """The inner product of the gradient at a cluster with a direction of the leaf."""
     dtype = layout.dtype

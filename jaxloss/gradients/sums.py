@@ -37,7 +37,8 @@ def squares_and_blocks(
         for leaf in layout.leaves:
             for cluster in leaf.clusters:
                 if _keeps_block(layout, cluster, method):
-                    block = algebra.block(layout, cluster, factors)
+                    own = algebra.balanced(layout, cluster, factors)
+                    block = algebra.block(layout, cluster, own)
                     blocks[cluster.reference] = block
                     part = jnp.sum(jnp.square(block))
                 else:
@@ -91,27 +92,29 @@ def _cluster_sum(
     grads: PerExampleGradients, cluster: Cluster, weights: Array, shape: Any
 ) -> Array:
     layout = grads.layout
-    groups, steps, n, m = algebra.sizes(layout, cluster)
+    groups, _, n, m = algebra.sizes(layout, cluster)
     if len(cluster.dense) == 1 and not cluster.lookups:
         number = cluster.dense[0][0]
         if isinstance(layout.sites[number].rule, Conv):
             return _kernel_sum(layout, number, *grads.factors[number], weights, shape)
 
-    dense, lookup = jax.vmap(lambda f: algebra.parts(layout, cluster, f))(grads.factors)
+    # Both factors are masked, since nan times 0 is nan. As they are, without the axes G
+    # and T, XLA shares what it weighs with the sums of other parameters, of biases.
+    factors = {
+        i: (_kept(x, weights), _scaled(delta, weights))
+        for i, (x, delta) in ((i, grads.factors[i]) for i in cluster.sites)
+    }
+    dense, lookup = jax.vmap(lambda f: algebra.parts(layout, cluster, f))(factors)
     matrix = jnp.zeros((groups, n, m), weights.dtype)
     if dense:
         x, d = dense
-        # Both are masked, since nan times 0 is nan.
-        x, d = _kept(x, weights), _scaled(d, weights)
         if groups == 1:
             x, d = x.reshape(-1, n), d.reshape(-1, m)
             matrix = (x.T @ d)[None]
         else:
             matrix = jnp.einsum("bgtn,bgtm->gnm", x, d)
     if lookup:
-        rows, d = lookup
-        d = _scaled(d, weights)
-        rows, d = rows.swapaxes(0, 1), d.swapaxes(0, 1)
+        rows, d = (part.swapaxes(0, 1) for part in lookup)
         add = jax.vmap(lambda start, i, d: start.at[i].add(d))
         matrix = add(matrix, rows.reshape(groups, -1), d.reshape(groups, -1, m))
     return algebra.placed(layout, cluster, matrix, shape)
@@ -134,7 +137,9 @@ def _kernel_sum(
 
 
 def _kept(array: Array, weights: Array) -> Array:
-    """Sets the examples of weight 0 to 0."""
+    """Sets the examples of weight 0 to 0; the rows of a lookup stay as they are."""
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array
     array = array.astype(weights.dtype)
     return jnp.where(_column(weights, array) != 0, array, 0)
 

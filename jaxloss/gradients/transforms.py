@@ -154,9 +154,9 @@ def clipped_sum(
 
     Guarantees:
         - Leaving out one example changes the total by at most `max_norm`, up to
-          rounding. Squares that leave the range of float32, as of an input of 1e-20,
-          are not seen in the norm; where that matters take `jaxloss.updates.private`.
-        - An example whose gradient is not finite counts as 0.
+          rounding, however small an input and however large the cotangent it meets.
+        - An example whose gradient is not finite counts as 0, and so does one whose
+          squared norm is not: in float32 that is a norm beyond 1.8e19.
 
     Examples:
         >>> import jax.numpy as jnp

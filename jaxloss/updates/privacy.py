@@ -1,6 +1,5 @@
 """Updates that tell little about any one example."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +7,6 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from jaxloss.gradients import PerExampleGradients
 from jaxloss.updates.examples import Aggregator, read, require_number
 from jaxloss.updates.means import clipped_total
 
@@ -67,7 +65,7 @@ def private(
         - That is up to rounding, in float32 or wider for every dtype of the parameters:
           1e-5 of `max_norm` for a clipped norm, and about 1e-7 of the sum, whose norm
           can be that of `max_norm` times the batch. Norms are taken with
-          ``method="direct"``; one beyond 1e18 may count as not finite.
+          ``method="direct"``; one beyond 1.8e19 counts as not finite.
         - Noise is drawn at each step anew, for every element by itself, in float32 or
           wider, and added before anything is rounded to a narrower dtype. It is
           floating-point noise, which is not safe against an attacker who reads the
@@ -96,7 +94,7 @@ def private(
     def update(updates, state, params=None, *, weights=None, **extra_args):
         batch = read(updates, params, weights)
         kept = jnp.where(batch.weights > 0, jnp.minimum(batch.weights, 1), 0)
-        clipped = clipped_total(_balanced(batch.grads), max_norm, kept, "direct")
+        clipped = clipped_total(batch.grads, max_norm, kept, "direct")
         following, drawn = jax.random.split(
             jax.random.wrap_key_data(state.key, impl=impl)
         )
@@ -113,33 +111,6 @@ def private(
         return batch.narrowed(jax.tree.unflatten(treedef, noisy)), state
 
     return Aggregator(init, update)
-
-
-def _balanced(grads: PerExampleGradients) -> PerExampleGradients:
-    """The same gradients, with both factors of a place equally large.
-
-    Else the square of a tiny one could vanish, while the other is huge and the gradient
-    is not tiny: its norm would come out too small. Powers of two change no digit. What
-    is still huge then, a gradient beyond 1e18, is made nan, which clipping makes 0; so
-    no norm loses more than about 1e-10 to squares that vanish.
-    """
-    if not grads.factors:
-        return grads
-    dtype = grads.zeros.dtype
-
-    def one(pair: tuple[Array, Array]) -> tuple[Array, Array]:
-        x, delta = pair
-        if not jnp.issubdtype(x.dtype, jnp.floating):  # rows of a lookup
-            return pair
-        x, delta = x.astype(dtype), delta.astype(dtype)
-        up, down = (jnp.frexp(jnp.max(jnp.abs(a), initial=0))[1] for a in (x, delta))
-        half = (down - up) // 2
-        x, delta = jnp.ldexp(x, half), jnp.ldexp(delta, -half)
-        huge = jnp.maximum(up + half, down - half) > 30
-        return x, jnp.where(huge, jnp.nan, delta)
-
-    factors = jax.vmap(lambda pairs: tuple(map(one, pairs)))(grads.factors)
-    return dataclasses.replace(grads, factors=factors)
 
 
 def _noise(key: Array, leaf: Array, max_norm: Any, noise_multiplier: Any) -> Array:

@@ -465,8 +465,9 @@ def test_memory_of_a_clipped_sum_is_that_of_the_batch_gradient():
     one = temporary_bytes(jax.grad(mean), model.params, *batch)
     clipped = gradients.clipped_sum(model.loss, 1.0)
     norms = gradients.norms_streaming(model.loss)
-    assert temporary_bytes(clipped, model.params, *batch) < 2.6 * one
-    assert temporary_bytes(norms, model.params, *batch) < 1.2 * one
+    assert temporary_bytes(clipped, model.params, *batch) < 2.5 * one
+    # An input is read twice, for its size and then for its norm, before it is let go.
+    assert temporary_bytes(norms, model.params, *batch) < 1.4 * one
 
 
 def test_streaming_keeps_the_memory_that_rematerialisation_saves():
