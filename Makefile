@@ -25,7 +25,7 @@ docs: .venv/docs.stamp
 	@echo 'See build/docs/index.html.'
 
 bench: .venv-parity/benchmarks.stamp
-	$(PARITY)/python -m benchmarks $(BENCH) $(BENCH_ARGS)
+	for what in $(BENCH); do $(PARITY)/python -m benchmarks $$what $(BENCH_ARGS) || exit 1; done
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

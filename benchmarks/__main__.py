@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks losses|audit [--only NAME ...] [--save]`."""
+"""The command line: `python -m benchmarks losses|gradients|audit [--save]`."""
 
 import argparse
 import os
@@ -11,24 +11,32 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", choices=["losses", "audit"])
+    parser.add_argument("what", choices=["losses", "gradients", "audit"])
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
-    parser.add_argument("--shapes", choices=["small", "full"], default="full")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--shapes", choices=["small", "full"], default="full", help="of what is timed"
+    )
+    parser.add_argument(
+        "--rounds", type=int, help="of a clock: 9 for losses, 5 for gradients"
+    )
     parser.add_argument("--save", action="store_true", help="into benchmarks/results")
     options = parser.parse_args()
 
-    if options.what == "audit":
-        from benchmarks import audit as room
+    if options.what == "losses":
+        from benchmarks import losses as subject
 
-        results = room.run(options.only)
+        results = subject.run(options.only, options.shapes, options.rounds or 9)
+    elif options.what == "gradients":
+        from benchmarks import per_example_gradients as subject
+
+        results = subject.run(options.only, options.shapes, options.rounds or 5)
     else:
-        from benchmarks import losses as room
+        from benchmarks import audit as subject
 
-        results = room.run(options.only, options.shapes, options.rounds)
-    print(room.table(results))
+        results = subject.run(options.only)
+    print(subject.table(results))
     if options.save:
-        room.save(results)
+        subject.save(results)
 
 
 if __name__ == "__main__":

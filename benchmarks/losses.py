@@ -44,7 +44,7 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
         contestants.assert_agreement(runs)
         samples = stopwatch.race(runs, rounds)
         cases.append({"loss": name, "shape": shape, "mode": mode, "ms": samples})
-    return {"about": _about(), "cases": cases}
+    return {"about": about(PACKAGES), "cases": cases}
 
 
 def table(results: dict) -> str:
@@ -120,20 +120,27 @@ def _cell(ms: list[float] | None) -> str:
     return "" if ms is None else f"{statistics.median(ms):.3g} ({min(ms):.3g})"
 
 
-def _about() -> dict:
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
+def about(packages: tuple[str, ...]) -> dict:
+    """The machine, the versions and the commit that are measured."""
+    commit = _git("describe", "--always")
+    # Results are made one after the other; they do not count as a change.
+    if _git("status", "--porcelain", "-uno", ".", ":(exclude)benchmarks/results"):
+        commit += "-dirty"
     return {
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "versions": {
-            name: importlib.metadata.version(_dist(name)) for name in PACKAGES
+            name: importlib.metadata.version(_dist(name)) for name in packages
         },
-        "commit": commit.stdout.strip(),
+        "commit": commit,
     }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def _dist(name: str) -> str:
