@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PARITY := .venv-parity/bin
-BENCH ?= losses
+BENCH ?= losses gradients audit
 
 export JAX_PLATFORMS ?= cpu
 export TQDM_MININTERVAL ?= 1
