@@ -59,6 +59,11 @@ def parts(layout: Layout, cluster: Cluster, factors: Factors) -> Parts:
 
 def block(layout: Layout, cluster: Cluster, factors: Factors) -> Array:
     """The matrices M of a cluster, (G, n, m)."""
+    site = layout.sites[cluster.reference]
+    if cluster.sites == (cluster.reference,) and not site.scans and _is_wide(site):
+        assert isinstance(site.rule, Conv)
+        x, delta = (f.astype(layout.dtype) for f in factors[cluster.reference])
+        return site.rule.block(x, delta)
     dense, lookup = parts(layout, cluster, factors)
     groups, _, n, m = sizes(layout, cluster)
     matrix = _block(dense) if dense else None
@@ -111,8 +116,7 @@ def square(layout: Layout, cluster: Cluster, factors: Factors, method: Method) -
     if lookup is None and steps == 1:
         return jnp.sum(jnp.sum(x * x, (1, 2)) * jnp.sum(d * d, (1, 2)))
     if is_direct(layout, cluster, method):
-        matrix = block(layout, cluster, factors) if lookup else _block(dense)
-        return jnp.sum(matrix * matrix)
+        return jnp.sum(jnp.square(block(layout, cluster, factors)))
     return product(Parts(dense, lookup), Parts(dense, lookup))
 
 
@@ -181,6 +185,11 @@ def convolved(site: Site, image: Array, kernel: Array) -> Array:
     for _, stacked in reversed(site.scans):
         apply = jax.vmap(apply, in_axes=(0, 0 if stacked else None))
     return apply(image, kernel)
+
+
+def _is_wide(site: Site) -> bool:
+    """Whether one position of a kernel gives matrices that are worth multiplying."""
+    return isinstance(site.rule, Conv) and site.rule.shape[site.rule.specs[1][1]] >= 8
 
 
 def _block(dense: tuple[Array, Array]) -> Array:

@@ -116,8 +116,8 @@ class Conv:
             ("transpose", (1, 0, 2)),
         )
 
-    def x(self, image: Array) -> Array:
-        """(G, T, n): the patches, by strided slices of the padded input."""
+    def windows(self, image: Array) -> list[Array]:
+        """What each position of the kernel meets, (T, channels of the input)."""
         batch, channel, *space = self.specs[0]
         zero = jnp.zeros((), image.dtype)
         image = image.transpose((batch, *space, channel))
@@ -128,26 +128,42 @@ class Conv:
         image = lax.pad(image, zero, [(0, 0, 0), *edges, (0, 0, 0)])
         size = [self.out[axis] for axis in self.specs[2][2:]]
         kernel = [self.shape[axis] for axis in self.specs[1][2:]]
-        patches = []
+        channels = self.shape[self.specs[1][1]] * self.feature_groups
+        found = []
         for offset in itertools.product(*map(range, kernel)):
             start = [o * gap for o, gap in zip(offset, self.dilation[1], strict=True)]
             limit = [
                 s + (count - 1) * stride + 1
                 for s, count, stride in zip(start, size, self.strides, strict=True)
             ]
-            patches.append(
-                lax.slice(
-                    image,
-                    (0, *start, 0),
-                    (image.shape[0], *limit, image.shape[-1]),
-                    (1, *self.strides, 1),
-                )
+            window = lax.slice(
+                image,
+                (0, *start, 0),
+                (image.shape[0], *limit, image.shape[-1]),
+                (1, *self.strides, 1),
             )
+            found.append(window.reshape(self.sizes[1], channels))
+        return found
+
+    def x(self, image: Array) -> Array:
+        """(G, T, n): the patches."""
         groups, steps, n, _ = self.sizes
-        rows = jnp.stack(patches, axis=-2)  # (N, out..., kernel, channels)
-        channels = self.shape[self.specs[1][1]]
-        rows = rows.reshape(steps, len(patches), groups, channels)
+        rows = jnp.stack(self.windows(image), axis=1)  # (T, kernel, channels)
+        rows = rows.reshape(steps, rows.shape[1], groups, -1)
         return rows.transpose(2, 0, 1, 3).reshape(groups, steps, n)
+
+    def block(self, image: Array, delta: Array) -> Array:
+        """The matrices M, (G, n, m), one position of the kernel after the other.
+
+        So the patches, many times as large as the image, are never there at once.
+        """
+        groups, steps, _, _ = self.sizes
+        d = self.d(delta)
+        parts = []
+        for window in self.windows(image):
+            rows = window.reshape(steps, groups, -1)
+            parts.append(jnp.einsum("tgc,gtm->gcm", rows, d))
+        return jnp.concatenate(parts, 1)
 
     def d(self, delta: Array) -> Array:
         """(G, T, m)."""

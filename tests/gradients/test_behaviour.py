@@ -1,5 +1,6 @@
 """How factored gradients behave among the rest of JAX, and when something is wrong."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from jaxloss.gradients import capture, plan
 from tests.gradients.models import BATCH, Draw, cnn, mlp, transformer
 
 DRAW = Draw(jnp.float32)
+# Compiled without optimisation, where values are asked for, not speed.
+QUICK = {"xla_backend_optimization_level": 0}
 
 
 def loss(params, x, y):
@@ -193,17 +196,16 @@ def test_an_empty_batch_gives_empty_results(draw_model):
     assert shapes == jax.tree.map(lambda p: (0, *p.shape), model.params)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("draw_model", [mlp, cnn])
-def test_an_example_that_is_not_finite_stays_alone(draw_model, bad):
+def test_an_example_that_is_not_finite_stays_alone(draw_model):
     model = draw_model(DRAW)
     x, y = model.batch
-    poisoned = x.at[2].set(bad)
-    good = np.arange(BATCH) != 2
+    poisoned = x.at[2].set(np.nan).at[4].set(np.inf)
+    good = np.array([True, True, False, True, False])
     wanted = gradients.per_example(model.loss)(model.params, x, y)[1]
     grads = gradients.per_example(model.loss)(model.params, poisoned, y)[1]
     norms = gradients.norms(grads)
-    assert not np.isfinite(norms[2])
+    assert not np.isfinite(norms[~good]).any()
     close(norms[good], gradients.norms(wanted)[good])
     weights = jnp.asarray(good, jnp.float32)
     close(
@@ -390,8 +392,9 @@ def test_similarity_in_small_parts_is_the_same(budget, monkeypatch):
             g.reshape(BATCH, -1) for g in jax.tree.leaves(gradients.materialise(grads))
         ]
         rows = np.concatenate(rows, 1)
-        jax.clear_caches()  # of what was compiled with another budget
-        close(gradients.gram(grads), rows @ rows.T, 1e-4)
+        # Anew: `gram` itself may have been compiled with another budget.
+        anew = jax.jit(inspect.unwrap(gradients.gram), compiler_options=QUICK)
+        close(anew(grads), rows @ rows.T, 1e-4)
 
 
 def test_the_noise_scale_is_unbiased():
@@ -505,7 +508,7 @@ for draw in (transformer, cnn):
             small(params, *batch)[1:],
         )
 
-    ask = jax.jit(ask)
+    ask = jax.jit(ask, compiler_options={"xla_backend_optimization_level": 0})
     one, many = ask(model.params, batch), ask(params, spread)
     assert len(many[0].sharding.device_set) == 8
     compare = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -1,5 +1,7 @@
 """Factored gradients against the gradients themselves, on models of every kind."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from jaxloss import gradients
 from jaxloss.gradients import sites
-from tests.gradients.models import BATCH, MODELS, Draw
+from tests.gradients.models import BATCH, MODELS, Draw, Model
 
 # Compiled without optimisation: these tests ask for values, not for speed.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -25,13 +27,33 @@ def one(tree):
     )
 
 
-def reference(model):
-    """Losses and gradients, one example at a time."""
-    step = jax.jit(jax.value_and_grad(model.loss), compiler_options=QUICK)
-    examples = [jax.tree.map(lambda x, i=i: x[i], model.batch) for i in range(BATCH)]
-    losses, grads = zip(*(step(model.params, *e) for e in examples), strict=True)
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *grads)
-    return np.asarray(losses), flat(stacked)
+@functools.cache
+def wide(name):
+    """A model in float64 whose numbers float32 can hold, its losses and gradients.
+
+    One example at a time, by `jax.grad`; for the tests in both dtypes.
+    """
+    with jax.enable_x64(True):
+        loss, *numbers = MODELS[name](Draw(jnp.float64))
+        model = Model(loss, *cast(cast(numbers, jnp.float32), jnp.float64))
+        step = jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)
+        rows = [jax.tree.map(lambda x, i=i: x[i], model.batch) for i in range(BATCH)]
+        losses, grads = zip(*(step(model.params, *row) for row in rows), strict=True)
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *grads)
+        return model, np.asarray(losses), flat(stacked)
+
+
+def narrow(name):
+    """The same model in float32."""
+    loss = MODELS[name](Draw(jnp.float32)).loss
+    with jax.enable_x64(True):
+        return Model(loss, *cast(wide(name)[0][1:], jnp.float32))
+
+
+def cast(tree, dtype):
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
 
 
 def close(value, wanted, tolerance):
@@ -79,8 +101,8 @@ def check_slopes(slopes, wanted, direction, tolerance):
     assert error.max() <= tolerance * size
 
 
-def check(model, tolerance):
-    losses, wanted = reference(model)
+def check(name, model, tolerance):
+    _, losses, wanted = wide(name)
     weights, direction = draw_questions(model)
     answer = answers(model, weights, direction)
     close(answer["losses"], losses, tolerance)
@@ -95,20 +117,19 @@ def check(model, tolerance):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_answer_is_exact_in_float64(name):
     with jax.enable_x64(True):
-        check(MODELS[name](Draw(jnp.float64)), 1e-12)
+        check(name, wide(name)[0], 1e-12)
 
 
-@pytest.mark.parametrize("name", ["mlp", "transformer_both", "adversarial"])
+@pytest.mark.parametrize("name", MODELS)
 def test_every_answer_is_close_in_float32(name):
-    check(MODELS[name](Draw(jnp.float32)), 1e-5)
+    check(name, narrow(name), 1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_not_factored_gives_the_same_answers(name, monkeypatch):
     monkeypatch.setattr(sites, "match", lambda eqn, param: None)
     with jax.enable_x64(True):
-        model = MODELS[name](Draw(jnp.float64))
-        _, wanted = reference(model)
+        model, _, wanted = wide(name)
 
         def ask(params, batch):
             grads = gradients.per_example(model.loss)(params, *batch)[1]
@@ -123,8 +144,7 @@ def test_what_is_not_factored_gives_the_same_answers(name, monkeypatch):
 @pytest.mark.parametrize("name", ["mlp", "cnn", "nested_scans", "adversarial"])
 def test_clipped_sums_and_directions_are_exact(name):
     with jax.enable_x64(True):
-        model = MODELS[name](Draw(jnp.float64))
-        _, wanted = reference(model)
+        model, _, wanted = wide(name)
         norms = np.linalg.norm(wanted, axis=1)
         limit = float(np.median(norms))
         _, direction = draw_questions(model)
