@@ -62,23 +62,25 @@ def close(value, wanted, tolerance):
     assert np.abs(value - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
-METHODS = ("auto", "gram", "direct")
-
-
-def answers(model, weights, direction):
-    """All that can be asked, by every way there is, in one program."""
+def answers(model, weights, direction, every):
+    """All that can be asked, by the usual way or by every way there is, at once."""
 
     def ask(params, batch, weights, direction):
         losses, grads = gradients.per_example(model.loss)(params, *batch)
-        streamed = gradients.norms_streaming(model.loss)(params, *batch)[1]
-        return {
+        found = {
             "losses": losses,
-            "materialise": gradients.materialise(grads),
             "weighted_sum": gradients.weighted_sum(grads, weights),
             "dot": gradients.dot(grads, direction),
             "gram": gradients.gram(grads),
-            "norms": [*(gradients.norms(grads, m) for m in METHODS), streamed],
+            "norms": [gradients.norms(grads)],
         }
+        if every:
+            found["materialise"] = gradients.materialise(grads)
+            found["norms"] += [gradients.norms(grads, m) for m in ("gram", "direct")]
+            found["norms"].append(
+                gradients.norms_streaming(model.loss)(params, *batch)[1]
+            )
+        return found
 
     compiled = jax.jit(ask, compiler_options=QUICK)
     return compiled(model.params, model.batch, weights, direction)
@@ -101,12 +103,13 @@ def check_slopes(slopes, wanted, direction, tolerance):
     assert error.max() <= tolerance * size
 
 
-def check(name, model, tolerance):
+def check(name, model, tolerance, every):
     _, losses, wanted = wide(name)
     weights, direction = draw_questions(model)
-    answer = answers(model, weights, direction)
+    answer = answers(model, weights, direction, every)
     close(answer["losses"], losses, tolerance)
-    close(flat(answer["materialise"]), wanted, tolerance)
+    if every:
+        close(flat(answer["materialise"]), wanted, tolerance)
     close(one(answer["weighted_sum"]), np.asarray(weights) @ wanted, tolerance)
     close(answer["gram"], wanted @ wanted.T, tolerance)
     for norms in answer["norms"]:
@@ -117,12 +120,13 @@ def check(name, model, tolerance):
 @pytest.mark.parametrize("name", MODELS)
 def test_every_answer_is_exact_in_float64(name):
     with jax.enable_x64(True):
-        check(name, wide(name)[0], 1e-12)
+        check(name, wide(name)[0], 1e-12, every=True)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_answer_is_close_in_float32(name):
-    check(name, narrow(name), 1e-5)
+    every = name in ("mlp", "transformer_both", "adversarial")
+    check(name, narrow(name), 1e-5, every)
 
 
 @pytest.mark.parametrize("name", MODELS)
