@@ -8,6 +8,7 @@ a model of Flax Linen; the scale is kept by the first link of the optimizer.
 
 import time
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -50,7 +51,7 @@ def train(seed):
     )
 
     @jax.jit
-    def step(params, state, rows):
+    def step(params, state: Any, rows):
         sample_losses, grads = gradients.per_example(loss)(
             params, images[rows], labels[rows]
         )

@@ -1,6 +1,7 @@
 """No example moves a clipped sum by more than the norm, however odd its numbers."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,7 @@ def sums(place, w, x, y):
     """Norms and clipped sums of one example, by every way there is."""
     tree = jax.vmap(jax.grad(place), (None, 0, 0))(w, x[None], y[None])
     _, grads = gradients.per_example(place)(w, x[None], y[None])
-    found = {"norms": (gradients.norms(grads), None)}
+    found: dict[str, Any] = {"norms": (gradients.norms(grads), None)}
     for memory in ("fast", "small"):
         for method in ("auto", "gram", "direct"):
             fn = gradients.clipped_sum(place, LIMIT, memory=memory, method=method)
