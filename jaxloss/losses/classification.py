@@ -210,7 +210,8 @@ def _cross_entropy(logits: Array, target: Array) -> Array:
 
 def _expected(target: Array, surprises: Array, _: Array, total: Array) -> Array:
     loss = _numerics.expectation(target, surprises)
-    return jnp.where(jnp.isnan(total), jnp.nan, loss)
+    unknown = jnp.isnan(total) & (target.size > 0)
+    return jnp.where(unknown, jnp.nan, loss)
 
 
 @_cross_entropy.defjvp
