@@ -38,8 +38,8 @@ def find_issues(
     - ``"confident_learning"``: those that the joint itself counts for another class.
     - ``"predicted_neq_given"``: all whose label is not the most probable; no joint.
 
-    All but the first select what cleanlab selects, given the same ``(N, C)``. Where
-    each of them is weak:
+    All but the first select what cleanlab selects, given the same ``(N, C)``; of equal
+    margins at the border either may be taken. Where each of them is weak:
 
     - Of a model that is often wrong (overlapping classes), all of them select many
       right labels. ``"both"`` and ``"confident_learning"`` select fewest.
