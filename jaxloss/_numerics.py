@@ -108,37 +108,12 @@ def ratio(x: Array, y: Array) -> Array:
     return jnp.where(x == 0, 0, x / y)
 
 
-@jax.custom_jvp
-def unit(x: Array, floor: Array) -> Array:
-    """x over its norm, or over `floor` where that is larger; 0 for 0.
-
-    No square overflows or vanishes. Without a floor the derivative at 0 counts as 0.
-    """
-    largest, scaled, length = _scaled(x)
-    return scaled / jnp.where(length == 0, 1, jnp.maximum(length, floor / largest))
-
-
-@unit.defjvp
-def _unit_jvp(primals, tangents):
-    x, floor = primals
-    change, floor_change = tangents
-    direction, length = unit(x, floor), norm(x)
-    floored = length < floor
-    divisor = jnp.maximum(length, floor)
-    inverse = jnp.where(divisor == 0, 0, 1 / jnp.where(divisor == 0, 1, divisor))
-    stretch = jnp.where(floored, floor_change, jnp.sum(direction * change))
-    return direction, (change - direction * stretch) * inverse
-
-
-def direction(x: Array) -> Array:
-    """x over its norm; 0, with derivative 0, for 0."""
-    return unit(x, jnp.zeros((), x.dtype))
-
-
 def factors(x: Array, floor: Array) -> tuple[Array, Array, Array]:
-    """Two factors that make x its `unit`, and the length of that: 1 above the floor.
+    """Two factors that bring x to length 1, and the length that this gives.
 
-    They may be differentiated; those of a 0 without a floor are constants, 0.
+    Where the norm is below the floor they divide by the floor, and the length is below
+    1. No square overflows or vanishes. The factors may be differentiated; those of a 0
+    without a floor are constants, of which the second is 0.
     """
     scale = _scale(x)
     squares = jnp.sum((x / scale) ** 2)
@@ -148,17 +123,17 @@ def factors(x: Array, floor: Array) -> tuple[Array, Array, Array]:
     return 1 / scale, 1 / divisor, jnp.where(squares == 0, 0, length / divisor)
 
 
+def direction(x: Array) -> Array:
+    """x over its norm; 0, with derivative 0, for 0."""
+    down, inverse, _ = factors(x, jnp.zeros((), x.dtype))
+    return x * down * inverse
+
+
 @slopes(direction)
 def norm(x: Array) -> Array:
     """The Euclidean norm of numbers of any size; its derivative at 0 is 0."""
-    largest, _, length = _scaled(x)
-    return largest * length
-
-
-def _scaled(x: Array) -> tuple[Array, Array, Array]:
-    """The scale of x, x over it, and the norm of that."""
     scale = _scale(x)
-    return scale, x / scale, jnp.sqrt(jnp.sum((x / scale) ** 2))
+    return scale * jnp.sqrt(jnp.sum((x / scale) ** 2))
 
 
 @slopes(jax.nn.softmax)

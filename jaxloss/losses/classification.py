@@ -205,10 +205,12 @@ def smooth_labels(
 
 @jax.custom_jvp
 def _cross_entropy(logits: Array, target: Array) -> Array:
-    return _expected(target, *_numerics.surprises(logits))
+    surprises, _, total = _numerics.surprises(logits)
+    return _expected(target, surprises, total)
 
 
-def _expected(target: Array, surprises: Array, _: Array, total: Array) -> Array:
+def _expected(target: Array, surprises: Array, total: Array) -> Array:
+    """The expected surprise; nan, which a minimum may lose, where no total is known."""
     loss = _numerics.expectation(target, surprises)
     unknown = jnp.isnan(total) & (target.size > 0)
     return jnp.where(unknown, jnp.nan, loss)
@@ -218,7 +220,7 @@ def _expected(target: Array, surprises: Array, _: Array, total: Array) -> Array:
 def _cross_entropy_jvp(primals, tangents):
     (logits, target), (change, target_change) = primals, tangents
     surprises, highest, total = _numerics.surprises(logits)
-    loss = _expected(target, surprises, highest, total)
+    loss = _expected(target, surprises, total)
     logits, target, highest, total = jax.lax.optimization_barrier(
         (logits, target, highest, total)
     )

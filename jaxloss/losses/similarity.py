@@ -104,7 +104,7 @@ def _vectors(
 
 @jax.custom_jvp
 def cosine(a: Array, b: Array, floor: Array) -> Array:
-    """`cosine_similarity` of arrays that have been looked at."""
+    """`cosine_similarity` of arrays that have been checked."""
     a_unit, b_unit = _units(a, b, floor)
     return jnp.clip(jnp.sum(a_unit() * b_unit()), -1, 1)
 
