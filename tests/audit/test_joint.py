@@ -147,3 +147,10 @@ def test_a_joint_is_square_and_counts(function):
         function(np.ones((2, 3)))
     with pytest.raises(ValueError, match="`joint` must be counts"):
         function([[1, -1], [0, 1]])
+
+
+def test_an_example_above_two_thresholds_counts_for_its_most_probable_class():
+    # Thresholds 0.3 and 0.6: all four are above both.
+    p = np.array([[0.3, 0.7], [0.3, 0.7], [0.4, 0.6], [0.4, 0.6]])
+    joint = audit.confident_joint(p, [0, 0, 1, 1], calibrate=False)
+    np.testing.assert_array_equal(joint, [[1, 2], [0, 2]])  # a class keeps one
