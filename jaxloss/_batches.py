@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxloss import _numerics
+
 
 def split(
     loss: Callable[..., Any],
@@ -49,7 +51,7 @@ def split(
                     f"{name} must have as many examples as {first[0]}: got shape "
                     f"{shape} against {first[2]}."
                 )
-        example.append(jax.ShapeDtypeStruct(tuple(rest), jnp.asarray(leaf).dtype))
+        example.append(_numerics.shaped_as(jnp.asarray(leaf), tuple(rest)))
     if first is None:
         raise ValueError(f"{name_of(loss)} was given no batch: no mapped argument.")
     return first[1], jax.tree.unflatten(treedef, example), axes

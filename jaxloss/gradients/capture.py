@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Literal
 
+from jaxloss import _numerics
 from jaxloss.gradients.plan import (
     CALLS,
     REMATS,
@@ -61,7 +62,9 @@ def capture(
     kept = [i for i in range(len(plan.layout.sites)) if i not in measure]
     zeros = {i: z for i, z in perturbations(program, plan).items() if i not in measure}
     leftover = {k: params[k] for k in plan.layout.materialised}
+    # The gradient of a zero that all devices share would be their sum.
     total = jnp.zeros((), plan.layout.dtype)
+    total, zeros = _numerics.varying_as((total, zeros), example)
 
     def loss(varied: tuple[dict[int, Array], BySite, Array]) -> tuple[Array, Any]:
         leaves, eps, z = varied

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxloss import _numerics
 from jaxloss.gradients import algebra
 from jaxloss.gradients.algebra import Parts
 from jaxloss.gradients.factors import PerExampleGradients
@@ -114,7 +115,7 @@ def _by_blocks(a: Parts, b: Parts, sizes: tuple[int, int, int]) -> Array:
     shape = jax.eval_shape(
         lambda: _some_rows(a, 0, chunk, n, m) @ _some_rows(b, 0, chunk, n, m).T
     )
-    total = jnp.zeros(shape.shape, shape.dtype)
+    total = _numerics.varying_as(jnp.zeros(shape.shape, shape.dtype), (a, b))
     return jax.lax.scan(part, total, starts)[0]
 
 

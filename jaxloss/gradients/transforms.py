@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 from jax import Array
 
+from jaxloss import _numerics
 from jaxloss.gradients import passes, streaming
 from jaxloss.gradients.algebra import Method
 from jaxloss.gradients.factors import check_direction
@@ -276,6 +277,7 @@ def _directional(loss_fn: Callable[..., Any], options: Options) -> Callable[...,
 
         given = [prepared.params[k] for k in moving]
         along = [tangents[k].astype(layout.leaves[k].dtype) for k in moving]
+        along = _numerics.varying_as(along, given)
         _, slope, out = jax.jvp(outputs, (given,), (along,), has_aux=True)
         losses = passes.losses_of(prepared, out, options.has_aux)
         return losses, slope.astype(layout.dtype)

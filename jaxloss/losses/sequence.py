@@ -266,6 +266,7 @@ def _forward(lattice: _Lattice) -> tuple[_Front, _Front]:
         return _Front(either + blank, new + label, front.scale), front
 
     front = _Front(start, nothing, jnp.zeros_like(start[0]))
+    front = _numerics.varying_as(front, lattice)
     last, fronts = jax.lax.scan(step, front, (lattice.blank, lattice.label))
     return fronts, last
 
