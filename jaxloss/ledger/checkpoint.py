@@ -4,9 +4,9 @@ import os
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.sharding import Sharding, SingleDeviceSharding
 
-from jaxloss.ledger.records import Ledger, Moments
+from jaxloss.ledger.records import Ledger, Moments, of_all
 
 
 def save(directory: str | os.PathLike[str], ledger: Ledger) -> None:
@@ -68,9 +68,7 @@ def restore(
     """
     if sharding is None:
         sharding = SingleDeviceSharding(jax.devices()[0])
-    one = sharding
-    if isinstance(sharding, NamedSharding):
-        one = NamedSharding(sharding.mesh, PartitionSpec())
+    one = of_all(sharding)
 
     def wanted(saved: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(

@@ -1,12 +1,13 @@
 """The records of each example, and how those of two times become one."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
 from jaxloss import _inputs
 
@@ -112,23 +113,49 @@ class Judgements(NamedTuple):
     forgotten: Array
 
 
-def init(num_examples: int, num_classes: int | None = None) -> Ledger:
+def init(
+    num_examples: int,
+    num_classes: int | None = None,
+    *,
+    sharding: Sharding | None = None,
+) -> Ledger:
     """Returns the ledger of a dataset that has not been seen.
 
     Args:
         num_examples: number of examples in the dataset.
         num_classes: number of classes, to keep the mean of the class probabilities as
             well; None to do without.
+        sharding: how to lay the examples over devices, of this and of other processes,
+            such as ``NamedSharding(mesh, PartitionSpec("examples"))``; None for one
+            device.
 
     Raises:
-        ValueError: a number is not whole, or below 0.
+        ValueError: a number is not whole, or below 0; or `sharding` cannot divide it.
 
     Examples:
         >>> init(3).seen
         Array([0, 0, 0], dtype=int32)
     """
     _inputs.whole("num_examples", num_examples)
+    if num_classes is not None:
+        _inputs.whole("num_classes", num_classes)
+    if sharding is None:
+        return _new(num_examples, num_classes)
+    new = functools.partial(_new, num_examples, num_classes)
+    layout = jax.tree.map(
+        lambda array: sharding if array.ndim else of_all(sharding), jax.eval_shape(new)
+    )
+    return jax.jit(new, out_shardings=layout)()
 
+
+def of_all(sharding: Sharding) -> Sharding:
+    """How to lay out what the devices of a sharding share."""
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, PartitionSpec())
+    return sharding
+
+
+def _new(num_examples: int, num_classes: int | None) -> Ledger:
     # One buffer for each record, so that all of them can be donated.
     def full(value: float, dtype: type) -> Array:
         return jnp.full(num_examples, value, dtype)
@@ -143,7 +170,6 @@ def init(num_examples: int, num_classes: int | None = None) -> Ledger:
 
     class_count = class_mean = None
     if num_classes is not None:
-        _inputs.whole("num_classes", num_classes)
         class_count = full(0, jnp.int32)
         class_mean = jnp.zeros((num_examples, num_classes), jnp.float32)
     return Ledger(

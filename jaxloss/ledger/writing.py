@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs
+from jaxloss import _inputs, _numerics
 from jaxloss.ledger.records import (
     Judgements,
     Ledger,
@@ -54,8 +54,9 @@ def update(
         The new records.
 
     Raises:
-        ValueError: a shape differs from that of `index`, which must have one axis, or
-            `probabilities` are given to a ledger that keeps none.
+        ValueError: a shape differs from that of `index`, which must have one axis,
+            `probabilities` are given to a ledger that keeps none, or, within
+            `jax.shard_map`, the rows are of one device and the records of all.
         TypeError: `index` is not integer, or `correct` or `where` not boolean.
 
     Guarantees:
@@ -71,6 +72,9 @@ def update(
         - Variances do not cancel: after 1000 losses of mean 1000 and standard deviation
           0.01 they are right to 2 %, where the difference of two sums would be noise.
         - Sharded over the examples, the records stay so, and the same is written.
+        - Within `jax.shard_map`, with records sharded over the examples, an index
+          counts from the first example of the device, and only ``out_of_range`` is
+          summed over the devices: no row is moved.
 
     Examples:
         >>> from jaxloss.ledger import init
@@ -105,6 +109,7 @@ def update(
             columns[name] = _column(name, values, index, dtype)
     if probabilities is not None:
         columns["probabilities"] = _probabilities(probabilities, index, ledger)
+    _check_owned(ledger, (index, counts, columns))
     if index.size == 0:
         return ledger
     return automatic(_write, ledger, ledger)(ledger, row, counts, columns)
@@ -116,6 +121,9 @@ def _write(
 ) -> Ledger:
     num_examples = ledger.seen.size
     strays = jnp.sum(counts & (row == num_examples), dtype=jnp.int32)
+    # The only number that devices which own their records share.
+    axes = _numerics.varying(strays) - _numerics.varying(ledger.out_of_range)
+    strays = jax.lax.psum(strays, tuple(sorted(axes))) if axes else strays
     order, rows = _sorted(jnp.where(counts, row, num_examples), num_examples)
     columns = {name: values[order] for name, values in columns.items()}
 
@@ -233,6 +241,19 @@ def _judgements(correct: Array, rows: _Rows) -> Judgements:
         first_learnt=jnp.where(first == never, -1, first),
         forgotten=rows.total(forgotten),
     )
+
+
+def _check_owned(ledger: Ledger, rows: Any) -> None:
+    """Refuses rows of one device for records that all devices share."""
+    axes = frozenset().union(*map(_numerics.varying, jax.tree.leaves(rows)))
+    shared = axes - _numerics.varying(ledger.seen)
+    if shared:
+        raise ValueError(
+            "Within `shard_map` the records of `ledger` must be divided among the "
+            f"devices as the rows are, over {sorted(shared)}, got records that those "
+            "devices share. Divide them, and give each device the rows of its own "
+            "examples; or update outside of `shard_map`."
+        )
 
 
 def _column(name: str, values: ArrayLike, index: Array, dtype: type) -> Array:
