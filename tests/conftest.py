@@ -4,6 +4,8 @@ import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# What concerns no mesh runs on the first of them alone.
+jax.config.update("jax_num_cpu_devices", 8)
 
 
 # The losses that the other rooms, the README and the examples stand on.
