@@ -1,23 +1,16 @@
 """Losses beside those of other libraries: `python -m benchmarks losses`."""
 
-import importlib.metadata
-import json
 import math
 import os
-import pathlib
-import platform
 import statistics
-import subprocess
 
-import jax
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks import contestants, stopwatch
+from benchmarks import contestants, provenance, stopwatch
 from benchmarks.cases import CASES, SMALL
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 MODES = {
     "value": contestants.values,
     "value and gradient": contestants.values_and_gradients,
@@ -44,7 +37,7 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
         contestants.assert_agreement(runs)
         samples = stopwatch.race(runs, rounds)
         cases.append({"loss": name, "shape": shape, "mode": mode, "ms": samples})
-    return {"about": about(PACKAGES), "cases": cases}
+    return {"about": provenance.about(PACKAGES), "cases": cases}
 
 
 def table(results: dict) -> str:
@@ -120,35 +113,6 @@ def _cell(ms: list[float] | None) -> str:
     return "" if ms is None else f"{statistics.median(ms):.3g} ({min(ms):.3g})"
 
 
-def about(packages: tuple[str, ...]) -> dict:
-    """The machine, the versions and the commit that are measured."""
-    commit = _git("describe", "--always")
-    # Results are made one after the other; they do not count as a change.
-    if _git("status", "--porcelain", "-uno", ".", ":(exclude)benchmarks/results"):
-        commit += "-dirty"
-    return {
-        "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(_dist(name)) for name in packages
-        },
-        "commit": commit,
-    }
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-def _dist(name: str) -> str:
-    return "tensorflow-cpu" if name == "tensorflow" else name
-
-
 def save(results: dict) -> None:
     """Writes the samples, and the page made of them."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "losses.json").write_text(json.dumps(results) + "\n")
-    (RESULTS / "losses.md").write_text(table(results))
+    provenance.save("losses", results, table(results))

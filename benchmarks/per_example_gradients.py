@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from benchmarks import gradient_contestants as contestants, stopwatch
 from benchmarks.gradient_models import MODELS
-from benchmarks.losses import PACKAGES as OF_LOSSES, RESULTS, about
+from benchmarks.losses import PACKAGES as OF_LOSSES
+from benchmarks.provenance import RESULTS, about
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
