@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks losses|gradients|audit [--save]`."""
+"""The command line: `python -m benchmarks losses|gradients|audit|aot [--save]`."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", choices=["losses", "gradients", "audit"])
+    parser.add_argument("what", choices=["losses", "gradients", "audit", "aot"])
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument(
         "--shapes", choices=["small", "full"], default="full", help="of what is timed"
@@ -30,8 +30,12 @@ def main() -> None:
         from benchmarks import per_example_gradients as subject
 
         results = subject.run(options.only, options.shapes, options.rounds or 5)
-    else:
+    elif options.what == "audit":
         from benchmarks import audit as subject
+
+        results = subject.run(options.only)
+    else:
+        from benchmarks import aot as subject
 
         results = subject.run(options.only)
     print(subject.table(results))

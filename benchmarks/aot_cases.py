@@ -1,0 +1,205 @@
+"""What is compiled for devices that are not there: kernels, and a training step."""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import PartitionSpec as P
+
+from jaxloss import gradients, ledger, losses, per_sample, reduction, weighting
+
+HAS_LINEAR = importlib.util.find_spec("jaxloss.kernels") is not None
+EXAMPLES, BATCH, CLASSES = 2**20, 8192, 1024
+WIDTHS = (1024, 4096, 4096, CLASSES)
+
+
+class Case(NamedTuple):
+    """A function and what it is given.
+
+    Attributes:
+        function: what is compiled.
+        arguments: shapes and dtypes, a tree for each argument.
+        specs: how each argument lies on the mesh; None compiles for one device.
+        donated: positions of the arguments that are written over.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    specs: tuple[Any, ...] | None = None
+    donated: tuple[int, ...] = ()
+
+
+def floats(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def integers(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.int32)
+
+
+def size(tree: Any) -> int:
+    """The bytes of a tree of arrays."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+# Kernels.
+
+_PAIR = floats(16384, 1024), floats(16384, 1024)
+_LABELLED = floats(8192, 32768), integers(8192)
+_UTTERANCES = floats(64, 512, 128), integers(64, 64), integers(64), integers(64)
+LOSSES = {
+    "squared_error": (losses.squared_error, _PAIR),
+    "huber_loss": (losses.huber_loss, _PAIR),
+    "sigmoid_binary_cross_entropy": (losses.sigmoid_binary_cross_entropy, _PAIR),
+    "sigmoid_focal_loss": (losses.sigmoid_focal_loss, _PAIR),
+    "softmax_cross_entropy_with_integer_labels": (
+        losses.softmax_cross_entropy_with_integer_labels,
+        _LABELLED,
+    ),
+    "softmax_cross_entropy": (
+        losses.softmax_cross_entropy,
+        (floats(8192, 4096), floats(8192, 4096)),
+    ),
+    "ctc_loss": (losses.ctc_loss, _UTTERANCES),
+}
+
+
+def kernels() -> dict[str, Case]:
+    """The losses of a batch; and with the gradient of their weighted sum."""
+    cases = {}
+    for name, (loss, arguments) in LOSSES.items():
+        kernel = per_sample(loss)
+        cases[name] = Case(kernel, arguments)
+        weights = floats(arguments[0].shape[0])
+        cases[f"{name}, gradient"] = Case(_pulled(kernel), (weights, *arguments))
+    if HAS_LINEAR:
+        cases["linear_softmax_cross_entropy, gradient"] = _of_hidden()
+    return cases
+
+
+def _pulled(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    def losses_and_gradient(weights: Any, prediction: Any, *rest: Any) -> Any:
+        found, pull = jax.vjp(lambda x: kernel(x, *rest), prediction)
+        return found, pull(weights)[0]
+
+    return losses_and_gradient
+
+
+def _of_hidden(axis_name: str | None = None) -> Case:
+    """The cross-entropy of hidden states; with an axis, the vocabulary lies along it."""
+    from jaxloss.kernels import linear_softmax_cross_entropy
+
+    def ask(weights: Any, hidden: Any, head: Any, labels: Any) -> Any:
+        def kernel(hidden: Any, head: Any) -> Any:
+            return linear_softmax_cross_entropy(
+                hidden, labels, head, axis_name=axis_name
+            )
+
+        found, pull = jax.vjp(kernel, hidden, head)
+        return found, pull(weights)
+
+    hidden = floats(8192, 1024, dtype=jnp.bfloat16)
+    head = floats(1024, 32768, dtype=jnp.bfloat16)
+    arguments = floats(8192), hidden, head, integers(8192)
+    if axis_name is None:
+        return Case(ask, arguments)
+    part = P(None, axis_name)
+    specs = P(), P(), part, P()
+    mapped = jax.shard_map(ask, in_specs=specs, out_specs=(P(), (P(), part)))
+    return Case(mapped, arguments, specs)
+
+
+# The training step.
+
+
+def parameters() -> list[dict[str, jax.ShapeDtypeStruct]]:
+    layers = zip(WIDTHS[:-1], WIDTHS[1:], strict=True)
+    return [{"w": floats(n, m), "b": floats(m)} for n, m in layers]
+
+
+def logits(params: Any, x: Any) -> Any:
+    *hidden, last = params
+    for layer in hidden:
+        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+    return x @ last["w"] + last["b"]
+
+
+def training_step(owned: bool) -> Case:
+    """One step of training with losses of the samples, weights and a ledger.
+
+    It is written as for one device. Where each device deals its own samples (`owned`),
+    the records are written within `jax.shard_map`; else the compiler lays it out.
+    """
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    kernel = per_sample(losses.softmax_cross_entropy_with_integer_labels)
+    params, records = parameters(), jax.eval_shape(lambda: ledger.init(EXAMPLES))
+    laid_out = jax.tree.map(lambda x: P("data") if x.shape else P(), records)
+
+    def write(records: Any, index: Any, columns: Any) -> Any:
+        first = jax.lax.axis_index("data") * records.seen.size if owned else 0
+        return ledger.update(records, index - first, **columns)
+
+    if owned:
+        specs = laid_out, P("data"), P("data")
+        write = jax.shard_map(write, in_specs=specs, out_specs=laid_out)
+
+    def step(params: Any, state: Any, records: Any, index: Any, x: Any, y: Any) -> Any:
+        def batch_loss(params: Any) -> Any:
+            scores = logits(params, x)
+            found = kernel(scores, y)
+            weights = weighting.self_paced(found, 5.0)
+            return reduction.weighted_mean(found, weights), (found, scores)
+
+        gradient_of = jax.value_and_grad(batch_loss, has_aux=True)
+        (loss, (found, scores)), gradient = gradient_of(params)
+        columns = {
+            "losses": found,
+            "margins": per_sample(losses.margin)(scores, y),
+            "label_probabilities": jnp.exp(-found),
+            "correct": scores.argmax(-1) == y,
+        }
+        records = write(records, index, columns)
+        change, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, change), state, records, loss
+
+    state = jax.eval_shape(optimizer.init, params)
+    batch = integers(BATCH), floats(BATCH, WIDTHS[0]), integers(BATCH)
+    spread = P("data"), P("data"), P("data")
+    return Case(
+        step, (params, state, records, *batch), (P(), P(), laid_out, *spread), (0, 1, 2)
+    )
+
+
+def clipped_gradient() -> Case:
+    """The gradients of the examples, each clipped, and summed over the devices."""
+
+    def sample_loss(params: Any, x: Any, y: Any) -> Any:
+        found = logits(params, x)
+        return losses.softmax_cross_entropy_with_integer_labels(found, y)
+
+    def summed(params: Any, x: Any, y: Any) -> Any:
+        found, norms, total = gradients.clipped_sum(sample_loss, 1.0)(params, x, y)
+        return found, norms, jax.lax.psum(total, "data")
+
+    specs = P(), P("data"), P("data")
+    out_specs = P("data"), P("data"), P()
+    mapped = jax.shard_map(summed, in_specs=specs, out_specs=out_specs)
+    batch = floats(BATCH, WIDTHS[0]), integers(BATCH)
+    return Case(mapped, (parameters(), *batch), specs)
+
+
+def on_the_mesh() -> dict[str, Case]:
+    """What all devices of a mesh do together."""
+    cases = {
+        "training step, each device its own samples": training_step(owned=True),
+        "training step, any device any sample": training_step(owned=False),
+        "sum of clipped gradients": clipped_gradient(),
+    }
+    if HAS_LINEAR:
+        cases["linear_softmax_cross_entropy, vocabulary on the mesh"] = _of_hidden(
+            "data"
+        )
+    return cases
