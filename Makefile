@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PARITY := .venv-parity/bin
+AOT := .venv-aot/bin
 BENCH ?= losses gradients audit
 
 export JAX_PLATFORMS ?= cpu
 export TQDM_MININTERVAL ?= 1
 
-.PHONY: demo test parity bench docs lint clean
+.PHONY: demo test parity aot bench docs lint clean
 
 demo: .venv/examples.stamp
 	$(BIN)/python examples/noisy_labels.py
@@ -18,6 +19,9 @@ test: .venv/test.stamp
 parity: .venv-parity/parity.stamp
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 \
 	$(PARITY)/python -m pytest -q -o addopts= -o testpaths= tests/parity $(PYTEST_ARGS)
+
+aot: .venv-aot/aot.stamp
+	$(AOT)/python -m pytest -q -o addopts= -o testpaths= tests/aot $(PYTEST_ARGS)
 
 # -E: a picture follows from code that Sphinx does not watch.
 docs: .venv/docs.stamp
@@ -33,7 +37,7 @@ lint: .venv/dev.stamp
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf .venv .venv-parity build dist
+	rm -rf .venv .venv-parity .venv-aot build dist
 
 # An environment is made once; an extra is installed again when pyproject.toml changes.
 .venv/%.stamp: pyproject.toml | .venv/bin/python
@@ -44,7 +48,11 @@ clean:
 	$(PARITY)/python -m pip install --quiet --editable '.[$*]'
 	touch $@
 
-.venv/bin/python .venv-parity/bin/python:
+.venv-aot/%.stamp: pyproject.toml | .venv-aot/bin/python
+	$(AOT)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+.venv/bin/python .venv-parity/bin/python .venv-aot/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'jaxloss needs Python 3.11 or newer: make PYTHON=/path/to/python ...'; exit 1; }
 	$(PYTHON) -m venv $(@:/bin/python=)

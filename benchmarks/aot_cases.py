@@ -89,7 +89,7 @@ def _pulled(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _of_hidden(axis_name: str | None = None) -> Case:
-    """The cross-entropy of hidden states; with an axis, the vocabulary lies along it."""
+    """The cross-entropy of hidden states; the vocabulary lies along an axis, if any."""
     from jaxloss.kernels import linear_softmax_cross_entropy
 
     def ask(weights: Any, hidden: Any, head: Any, labels: Any) -> Any:
@@ -114,6 +114,9 @@ def _of_hidden(axis_name: str | None = None) -> Case:
 
 # The training step.
 
+KERNEL = per_sample(losses.softmax_cross_entropy_with_integer_labels)
+OPTIMIZER = optax.sgd(0.1, momentum=0.9)
+
 
 def parameters() -> list[dict[str, jax.ShapeDtypeStruct]]:
     layers = zip(WIDTHS[:-1], WIDTHS[1:], strict=True)
@@ -121,6 +124,7 @@ def parameters() -> list[dict[str, jax.ShapeDtypeStruct]]:
 
 
 def logits(params: Any, x: Any) -> Any:
+    """The scores of one example."""
     *hidden, last = params
     for layer in hidden:
         x = jax.nn.relu(x @ layer["w"] + layer["b"])
@@ -133,9 +137,7 @@ def training_step(owned: bool) -> Case:
     It is written as for one device. Where each device deals its own samples (`owned`),
     the records are written within `jax.shard_map`; else the compiler lays it out.
     """
-    optimizer = optax.sgd(0.1, momentum=0.9)
-    kernel = per_sample(losses.softmax_cross_entropy_with_integer_labels)
-    params, records = parameters(), jax.eval_shape(lambda: ledger.init(EXAMPLES))
+    records = jax.eval_shape(lambda: ledger.init(EXAMPLES))
     laid_out = jax.tree.map(lambda x: P("data") if x.shape else P(), records)
 
     def write(records: Any, index: Any, columns: Any) -> Any:
@@ -148,8 +150,8 @@ def training_step(owned: bool) -> Case:
 
     def step(params: Any, state: Any, records: Any, index: Any, x: Any, y: Any) -> Any:
         def batch_loss(params: Any) -> Any:
-            scores = logits(params, x)
-            found = kernel(scores, y)
+            scores = jax.vmap(logits, (None, 0))(params, x)
+            found = KERNEL(scores, y)
             weights = weighting.self_paced(found, 5.0)
             return reduction.weighted_mean(found, weights), (found, scores)
 
@@ -162,15 +164,30 @@ def training_step(owned: bool) -> Case:
             "correct": scores.argmax(-1) == y,
         }
         records = write(records, index, columns)
-        change, state = optimizer.update(gradient, state, params)
+        change, state = OPTIMIZER.update(gradient, state, params)
         return optax.apply_updates(params, change), state, records, loss
 
-    state = jax.eval_shape(optimizer.init, params)
-    batch = integers(BATCH), floats(BATCH, WIDTHS[0]), integers(BATCH)
-    spread = P("data"), P("data"), P("data")
-    return Case(
-        step, (params, state, records, *batch), (P(), P(), laid_out, *spread), (0, 1, 2)
-    )
+    params, state, x, y = plain_step().arguments
+    arguments = params, state, records, integers(BATCH), x, y
+    specs = P(), P(), laid_out, P("data"), P("data"), P("data")
+    return Case(step, arguments, specs, (0, 1, 2))
+
+
+def plain_step() -> Case:
+    """The same training with nothing but the mean of the losses."""
+
+    def step(params: Any, state: Any, x: Any, y: Any) -> Any:
+        def batch_loss(params: Any) -> Any:
+            return KERNEL(jax.vmap(logits, (None, 0))(params, x), y).mean()
+
+        loss, gradient = jax.value_and_grad(batch_loss)(params)
+        change, state = OPTIMIZER.update(gradient, state, params)
+        return optax.apply_updates(params, change), state, loss
+
+    params = parameters()
+    state = jax.eval_shape(OPTIMIZER.init, params)
+    arguments = params, state, floats(BATCH, WIDTHS[0]), integers(BATCH)
+    return Case(step, arguments, (P(), P(), P("data"), P("data")), (0, 1))
 
 
 def clipped_gradient() -> Case:
@@ -194,6 +211,7 @@ def clipped_gradient() -> Case:
 def on_the_mesh() -> dict[str, Case]:
     """What all devices of a mesh do together."""
     cases = {
+        "training step, mean loss alone": plain_step(),
         "training step, each device its own samples": training_step(owned=True),
         "training step, any device any sample": training_step(owned=False),
         "sum of clipped gradients": clipped_gradient(),
