@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from sklearn.datasets import load_digits
 
 from jaxloss import ledger, losses, per_sample, reduction, weighting
 
@@ -38,8 +37,8 @@ def train(out):
     """What every process runs. There is nothing in it about how many there are."""
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
     split, whole = (NamedSharding(mesh, spec) for spec in (P("data"), P()))
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype(np.float32)
+    data = np.load(out.parent / "digits.npz")
+    images, labels = data["images"], data["labels"]
     each = -(-SAMPLES // PARTS)  # in a part; the last one is padded
     records = ledger.init(PARTS * each, sharding=split)
     specs = jax.tree.map(lambda array: array.sharding.spec, records)
@@ -101,7 +100,7 @@ def start(out, processes, devices):
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     cpu = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
-    arguments = [sys.executable, __file__, str(out), address, str(processes)]
+    arguments = [sys.executable, __file__, "train", str(out), address, str(processes)]
     return [
         subprocess.Popen([*arguments, str(number)], env=os.environ | cpu)
         for number in range(processes)
@@ -109,7 +108,12 @@ def start(out, processes, devices):
 
 
 def main():
+    from sklearn.datasets import load_digits  # slow, and only one process needs it
+
     with tempfile.TemporaryDirectory() as folder:
+        images, labels = load_digits(return_X_y=True)
+        images = (images / 16).astype(np.float32)
+        np.savez(Path(folder) / "digits.npz", images=images, labels=labels)
         out = {name: Path(folder) / name for name in SETTINGS}
         for path in out.values():
             path.mkdir()
@@ -139,10 +143,10 @@ def main():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
+    if sys.argv[1:2] != ["train"]:
         main()
     else:
-        folder, address, processes, number = sys.argv[1:]
+        folder, address, processes, number = sys.argv[2:]
         if int(processes) > 1:
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
             jax.distributed.initialize(address, int(processes), int(number))

@@ -45,7 +45,9 @@ def events(directory):
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_the_example_reaches_its_end(path):
+def test_the_example_reaches_its_end(path, monkeypatch):
+    # Processes that it starts find the jaxloss that is tested.
+    monkeypatch.setenv("PYTHONPATH", str(path.parents[1]))
     names = run(path)
     if path.stem == "monitoring":
         logged_what_the_ledger_sums_up(names)
