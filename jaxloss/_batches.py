@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxloss import _numerics
+from jaxloss import _devices
 
 
 def split(
@@ -51,10 +51,17 @@ def split(
                     f"{name} must have as many examples as {first[0]}: got shape "
                     f"{shape} against {first[2]}."
                 )
-        example.append(_numerics.shaped_as(jnp.asarray(leaf), tuple(rest)))
+        example.append(_devices.shaped_as(jnp.asarray(leaf), tuple(rest)))
     if first is None:
         raise ValueError(f"{name_of(loss)} was given no batch: no mapped argument.")
     return first[1], jax.tree.unflatten(treedef, example), axes
+
+
+def along_first(in_axes: Any, data: tuple[Any, ...]) -> list[Any]:
+    """The data whose first axis counts the examples."""
+    if isinstance(in_axes, (tuple, list)):
+        return [x for x, axis in zip(data, in_axes, strict=False) if axis == 0]
+    return list(data) if in_axes == 0 else []
 
 
 def _names(loss: Callable[..., Any], shared: int, data: tuple[Any, ...]) -> list[str]:

@@ -3,13 +3,11 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 
@@ -389,41 +387,6 @@ def _scale(x: Array) -> Array:
     scale = jnp.where(largest > 0, largest, 1)
     info = jnp.finfo(x.dtype)
     return jax.lax.stop_gradient(jnp.clip(scale, info.tiny, info.max / 8))
-
-
-def varying_as(x: Any, like: Any) -> Any:
-    """A tree, as it is, said to differ from device to device where `like` does.
-
-    Only within `jax.shard_map` is there a difference: a loop must begin with what it
-    goes on with, and the gradient of what devices share is their sum.
-    """
-    axes = frozenset().union(*map(varying, jax.tree.leaves(like)))
-
-    def cast(array: Any) -> Any:
-        missing = tuple(sorted(axes - varying(array)))
-        return jax.lax.pcast(array, missing, to="varying") if missing else array
-
-    return jax.tree.map(cast, x)
-
-
-def shaped_as(like: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """What an array of this shape is that has the dtype of another, and that differs
-    from device to device where that does.
-    """
-    kind = jax.typeof(like)
-    if not kind.manual_axis_type.varying:
-        return jax.ShapeDtypeStruct(shape, kind.dtype)
-    return jax.ShapeDtypeStruct(
-        shape,
-        kind.dtype,
-        sharding=NamedSharding(kind.sharding.mesh, PartitionSpec()),
-        manual_axis_type=kind.manual_axis_type,
-    )
-
-
-def varying(array: ArrayLike) -> frozenset[str]:
-    """The mesh axes over which the devices of a `shard_map` hold different values."""
-    return jax.typeof(array).manual_axis_type.varying
 
 
 def is_zero(option: float | Array) -> bool:

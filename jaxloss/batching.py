@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxloss import _batches, _inputs
+from jaxloss import _batches, _devices, _inputs
 
 Kernel = Callable[..., Any]
 
@@ -156,7 +156,8 @@ def _lifted(spec: _Spec, transform: Callable[[Kernel], Kernel]) -> Kernel:
         mapped = transform(one)
         for _ in range(spec.batch_ndim):
             mapped = jax.vmap(mapped, in_axes=in_axes)
-        return mapped(*data)
+        examples = _batches.along_first(in_axes, data)
+        return _devices.automatic(mapped, True, examples, spec.batch_ndim)(*data)
 
     return kernel
 

@@ -11,6 +11,7 @@ ROOT = Path(jaxloss.__file__).parent
 ORDER = [
     "_inputs",
     "_numerics",
+    "_devices",
     "losses",
     "_batches",
     "batching",
@@ -54,6 +55,7 @@ def test_imports_go_downwards(path):
             assert there in {
                 "_inputs",
                 "_numerics",
+                "_devices",
                 "losses",
                 "_batches",
                 "batching",

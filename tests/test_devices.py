@@ -15,7 +15,10 @@ from tests.catalogue import CATALOGUE
 from tests.gradients.models import Draw, cnn, mlp, transformer
 
 DEVICES, BATCH = 8, 16
-MESH = jax.make_mesh((DEVICES,), ("data",), axis_types=(AxisType.Auto,))
+MESH, EXPLICIT = (
+    jax.make_mesh((DEVICES,), ("data",), axis_types=(kind,))
+    for kind in (AxisType.Auto, AxisType.Explicit)
+)
 SPLIT, WHOLE = NamedSharding(MESH, P("data")), NamedSharding(MESH, P())
 # What runs once need not be compiled well.
 compiled = functools.partial(
@@ -39,8 +42,18 @@ def numbers(*shape, seed=0):
     return jnp.asarray(rng.exponential(size=shape), jnp.float32)
 
 
-def is_split(array):
-    return array.sharding.is_equivalent_to(SPLIT, array.ndim)
+def laid_over(mesh, data, spec=SPLIT.spec):
+    return jax.device_put(data, NamedSharding(mesh, spec))
+
+
+def is_split(array, mesh=MESH):
+    return array.sharding.is_equivalent_to(NamedSharding(mesh, P("data")), array.ndim)
+
+
+# Those that the compiler lays out, and those whose layouts are part of the types.
+on_any_mesh = pytest.mark.parametrize(
+    "mesh", [MESH, EXPLICIT], ids=["auto", "explicit"]
+)
 
 
 # Losses.
@@ -71,16 +84,24 @@ def test_every_loss_can_be_differentiated_within_shard_map(name, row):
     jax.eval_shape(on_each_device(losses_and_gradient(row)), *batch_of(row))
 
 
-@pytest.mark.parametrize(
-    "name", ["softmax_cross_entropy_with_integer_labels", "huber_loss", "ctc_loss"]
-)
+SEVERAL = ("softmax_cross_entropy_with_integer_labels", "huber_loss", "ctc_loss")
+
+
+@pytest.mark.parametrize("name", SEVERAL)
 def test_the_losses_of_a_sharded_batch_are_those_of_one_device(name):
     ask, batch = losses_and_gradient(CATALOGUE[name]), batch_of(CATALOGUE[name])
-    one, spread = compiled(ask)(*batch), jax.device_put(batch, SPLIT)
-    many = compiled(ask)(*spread)
-    assert all(map(is_split, jax.tree.leaves(many)))
-    near(many, one)
-    near(compiled(on_each_device(ask))(*spread), one)
+    one = compiled(ask)(*batch)
+    for mesh in (MESH, EXPLICIT):
+        many = compiled(ask)(*laid_over(mesh, batch))
+        assert all(is_split(array, mesh) for array in jax.tree.leaves(many))
+        near(many, one)
+    near(compiled(on_each_device(ask))(*laid_over(MESH, batch)), one)
+
+
+@pytest.mark.parametrize(("name", "row"), CATALOGUE.items(), ids=list(CATALOGUE))
+def test_every_loss_can_be_differentiated_on_a_mesh_of_explicit_axes(name, row):
+    del name
+    jax.jit(losses_and_gradient(row)).trace(*laid_over(EXPLICIT, batch_of(row)))
 
 
 def test_a_loss_may_meet_the_examples_of_other_devices():
@@ -124,18 +145,26 @@ WEIGHTS = {
 }
 
 
+@on_any_mesh
 @pytest.mark.parametrize("name", REDUCTIONS)
-def test_a_reduction_of_sharded_losses_is_that_of_all(name):
+def test_a_reduction_of_sharded_losses_is_that_of_all(name, mesh):
     ask = compiled(jax.value_and_grad(REDUCTIONS[name]))
     data = numbers(64), numbers(64, seed=1)
-    near(ask(*jax.device_put(data, SPLIT)), ask(*data))
+    near(ask(*laid_over(mesh, data)), ask(*data))
+
+
+@on_any_mesh
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_of_sharded_losses_are_those_of_all(name, mesh):
+    ask = compiled(WEIGHTS[name])
+    with jax.set_mesh(mesh):
+        near(ask(laid_over(mesh, numbers(64))), ask(numbers(64)))
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_weights_of_sharded_losses_are_those_of_all(name):
-    ask = compiled(WEIGHTS[name])
-    near(ask(jax.device_put(numbers(64), SPLIT)), ask(numbers(64)))
-    jax.eval_shape(on_each_device(WEIGHTS[name]), numbers(64))
+def test_within_shard_map_weights_are_those_of_one_device(name):
+    many = compiled(on_each_device(WEIGHTS[name]))(numbers(64))
+    near(many, jnp.concatenate(list(map(WEIGHTS[name], numbers(8, 8)))))
 
 
 def test_totals_of_the_devices_add_up_to_the_mean_of_all():
@@ -199,7 +228,8 @@ def test_each_device_has_the_gradients_of_its_own_examples(draw):
     near(compiled(many)(model.params, *batch), one, rtol=2e-4, atol=2e-5)
 
 
-def test_an_optimizer_is_given_the_gradients_of_a_sharded_batch():
+@on_any_mesh
+def test_an_optimizer_is_given_the_gradients_of_a_sharded_batch(mesh):
     model = mlp(Draw(jnp.float32))
     batch = jax.tree.map(lambda x: jnp.concatenate([x] * 4)[:BATCH], model.batch)
     optimizer = optax.chain(updates.clipped_mean(0.1), optax.sgd(1.0))
@@ -211,8 +241,17 @@ def test_an_optimizer_is_given_the_gradients_of_a_sharded_batch():
 
     data = numbers(BATCH), *batch
     one = compiled(step)(model.params, *data)
-    params, spread = jax.device_put(model.params, WHOLE), jax.device_put(data, SPLIT)
-    near(compiled(step)(params, *spread), one)
+    params = laid_over(mesh, model.params, P())
+    near(compiled(step)(params, *laid_over(mesh, data)), one)
+
+
+@pytest.mark.parametrize("draw", [mlp, cnn])
+def test_gradients_of_a_batch_on_a_mesh_of_explicit_axes(draw):
+    model = draw(Draw(jnp.float32))
+    batch = jax.tree.map(lambda x: jnp.concatenate([x] * 4)[:BATCH], model.batch)
+    ask = functools.partial(asked, model)
+    spread = laid_over(EXPLICIT, model.params, P()), *laid_over(EXPLICIT, batch)
+    near(compiled(ask)(*spread), compiled(ask)(model.params, *batch), 2e-4, 2e-5)
 
 
 # The ledger; as one that the compiler lays out it is tested in tests/ledger.

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.extend.core import Literal
 
-from jaxloss import _numerics
+from jaxloss import _devices
 from jaxloss.gradients.plan import (
     CALLS,
     REMATS,
@@ -64,7 +64,7 @@ def capture(
     leftover = {k: params[k] for k in plan.layout.materialised}
     # The gradient of a zero that all devices share would be their sum.
     total = jnp.zeros((), plan.layout.dtype)
-    total, zeros = _numerics.varying_as((total, zeros), example)
+    total, zeros = _devices.varying_as((total, zeros), example)
 
     def loss(varied: tuple[dict[int, Array], BySite, Array]) -> tuple[Array, Any]:
         leaves, eps, z = varied

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxloss import _numerics
+from jaxloss import _devices
 
 Op = tuple[Any, ...]
 Chain = tuple[Op, ...]
@@ -91,7 +91,7 @@ def provenance(chain: Chain, shape: tuple[int, ...]) -> np.ndarray:
 
 def pull_back(chain: Chain, shape: tuple[int, ...], cotangent: Array) -> Array:
     """The gradient of a parameter of this shape, from the one at the end of a chain."""
-    leaf = _numerics.shaped_as(cotangent, shape)
+    leaf = _devices.shaped_as(cotangent, shape)
     (gradient,) = jax.linear_transpose(lambda w: follow(chain, w), leaf)(cotangent)
     return gradient
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss import _batches, _numerics
+from jaxloss import _batches, _devices
 from jaxloss.gradients import capture, plan as planning
 from jaxloss.gradients.capture import Captured, Meters
 from jaxloss.gradients.factors import PerExampleGradients
@@ -49,7 +49,7 @@ def prepare(
     """Traces the loss of one example, once, and plans its gradients."""
     # Within `shard_map` every example is of one device, and so is its gradient: that of
     # parameters which all devices share would be the sum over them.
-    params, batch = _numerics.varying_as((params, batch), batch)
+    params, batch = _devices.varying_as((params, batch), batch)
     lengths, example, axes = _batches.split(loss_fn, options.in_axes, batch, shared=1)
     program, plan, out_tree = planned(loss_fn, options, params, example, axes, factored)
     return Prepared(

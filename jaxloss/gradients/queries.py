@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxloss import _devices
 from jaxloss.gradients import algebra, sums
 from jaxloss.gradients.algebra import Method
 from jaxloss.gradients.factors import PerExampleGradients, check_direction
@@ -53,7 +54,11 @@ def norms(grads: PerExampleGradients, method: Method = "auto") -> Array:
         >>> norms(grads)
         Array([5., 1.], dtype=float32)
     """
-    return sums.root(sums.squares(grads, method))
+
+    def lengths(grads: PerExampleGradients) -> Array:
+        return sums.root(sums.squares(grads, method))
+
+    return _devices.automatic(lengths, True, grads.zeros)(grads)
 
 
 @jax.jit
@@ -90,7 +95,8 @@ def weighted_sum(grads: PerExampleGradients, weights: ArrayLike) -> Any:
             f"`weights` must have shape {grads.zeros.shape}, one for each example, "
             f"got {weights.shape}."
         )
-    return sums.total(grads, weights, {})
+    total = functools.partial(sums.total, blocks={})
+    return _devices.automatic(total, False, grads.zeros)(grads, weights)
 
 
 @jax.jit
@@ -120,18 +126,21 @@ def dot(grads: PerExampleGradients, direction: Any) -> Array:
     layout = grads.layout
     leaves = check_direction(layout, direction)
 
-    def one(factors: Any, materialised: Any, total: Array) -> Array:
-        waiting = iter(materialised)
-        for leaf, v in zip(layout.leaves, leaves, strict=True):
-            for cluster in leaf.clusters:
-                part = algebra.along(layout, cluster, factors, v)
-                total = total + part.astype(total.dtype)
-            if leaf.materialised:
-                g = next(waiting).astype(total.dtype)
-                total = total + jnp.sum(g * v.astype(total.dtype))
-        return total
+    def along(grads: PerExampleGradients, leaves: list[Array]) -> Array:
+        def one(factors: Any, materialised: Any, total: Array) -> Array:
+            waiting = iter(materialised)
+            for leaf, v in zip(layout.leaves, leaves, strict=True):
+                for cluster in leaf.clusters:
+                    part = algebra.along(layout, cluster, factors, v)
+                    total = total + part.astype(total.dtype)
+                if leaf.materialised:
+                    g = next(waiting).astype(total.dtype)
+                    total = total + jnp.sum(g * v.astype(total.dtype))
+            return total
 
-    return jax.vmap(one)(grads.factors, grads.materialised, grads.zeros)
+        return jax.vmap(one)(grads.factors, grads.materialised, grads.zeros)
+
+    return _devices.automatic(along, True, grads.zeros)(grads, leaves)
 
 
 @jax.jit
@@ -170,7 +179,8 @@ def materialise(grads: PerExampleGradients) -> Any:
         return gradients
 
     size = grads.zeros.shape[0]
-    gradients = jax.vmap(one, axis_size=size)(grads.factors, grads.materialised)
+    each = _devices.automatic(jax.vmap(one, axis_size=size), True, grads.zeros)
+    gradients = each(grads.factors, grads.materialised)
     return jax.tree.unflatten(layout.treedef, gradients)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss import _numerics
+from jaxloss import _devices
 from jaxloss.gradients import algebra
 from jaxloss.gradients.algebra import Parts
 from jaxloss.gradients.factors import PerExampleGradients
@@ -58,6 +58,11 @@ def gram(grads: PerExampleGradients, other: PerExampleGradients | None = None) -
             "`other` must be gradients of the same parameters as `grads`, got "
             f"{there.treedef} against {here.treedef}."
         )
+    return _devices.automatic(_products, True, grads.zeros)(grads, other)
+
+
+def _products(grads: PerExampleGradients, other: PerExampleGradients) -> Array:
+    here, there = grads.layout, other.layout
     total = jnp.zeros(grads.zeros.shape + other.zeros.shape, grads.zeros.dtype)
     if not total.size:
         return total
@@ -115,7 +120,7 @@ def _by_blocks(a: Parts, b: Parts, sizes: tuple[int, int, int]) -> Array:
     shape = jax.eval_shape(
         lambda: _some_rows(a, 0, chunk, n, m) @ _some_rows(b, 0, chunk, n, m).T
     )
-    total = _numerics.varying_as(jnp.zeros(shape.shape, shape.dtype), (a, b))
+    total = _devices.varying_as(jnp.zeros(shape.shape, shape.dtype), (a, b))
     return jax.lax.scan(part, total, starts)[0]
 
 

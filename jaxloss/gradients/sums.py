@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss import _numerics
+from jaxloss import _devices
 from jaxloss.gradients import algebra
 from jaxloss.gradients.algebra import Method
 from jaxloss.gradients.factors import PerExampleGradients
@@ -132,7 +132,7 @@ def _kernel_sum(
         kernel = algebra.follow(site.chain, leaf)
         return jax.vmap(lambda image: algebra.convolved(site, image, kernel))(x)
 
-    leaf = _numerics.shaped_as(delta, shape)
+    leaf = _devices.shaped_as(delta, shape)
     (total,) = jax.linear_transpose(outputs, leaf)(delta)
     return total
 

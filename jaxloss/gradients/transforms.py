@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 from jax import Array
 
-from jaxloss import _numerics
+from jaxloss import _batches, _devices
 from jaxloss.gradients import passes, streaming
 from jaxloss.gradients.algebra import Method
 from jaxloss.gradients.factors import check_direction
@@ -277,7 +277,7 @@ def _directional(loss_fn: Callable[..., Any], options: Options) -> Callable[...,
 
         given = [prepared.params[k] for k in moving]
         along = [tangents[k].astype(layout.leaves[k].dtype) for k in moving]
-        along = _numerics.varying_as(along, given)
+        along = _devices.varying_as(along, given)
         _, slope, out = jax.jvp(outputs, (given,), (along,), has_aux=True)
         losses = passes.losses_of(prepared, out, options.has_aux)
         return losses, slope.astype(layout.dtype)
@@ -292,7 +292,7 @@ def _compiled(
     leaves, treedef = jax.tree.flatten(options.in_axes, is_leaf=lambda a: a is None)
     key = (build, loss_fn, tuple(leaves), treedef, options.has_aux)
     if not isinstance(loss_fn, Hashable):
-        return jax.jit(build(loss_fn, options, *more))
+        return _on_devices(build, loss_fn, options, *more)
     return _found(*key, (type(options.strict), options.strict), more)
 
 
@@ -307,4 +307,19 @@ def _found(
     more: tuple[Hashable, ...],
 ) -> Callable[..., Any]:
     options = Options(jax.tree.unflatten(treedef, leaves), has_aux, strict[1])
-    return jax.jit(build(loss_fn, options, *more))
+    return _on_devices(build, loss_fn, options, *more)
+
+
+def _on_devices(
+    build: Callable[..., Any], loss_fn: Any, options: Options, *more: Hashable
+) -> Callable[..., Any]:
+    function = build(loss_fn, options, *more)
+    sums = build in (_clipped_fast, _clipped_small)
+    before = 1 if build in (_per_example, _norms_streaming) else 2
+
+    def called(*data: Any) -> Any:
+        examples = _batches.along_first(options.in_axes, data[before:])
+        out = (True, True, False) if sums else True
+        return _devices.automatic(function, out, examples)(*data)
+
+    return jax.jit(called)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs, _numerics
+from jaxloss import _devices, _inputs
 from jaxloss.ledger.records import (
     Judgements,
     Ledger,
@@ -122,7 +122,7 @@ def _write(
     num_examples = ledger.seen.size
     strays = jnp.sum(counts & (row == num_examples), dtype=jnp.int32)
     # The only number that devices which own their records share.
-    axes = _numerics.varying(strays) - _numerics.varying(ledger.out_of_range)
+    axes = _devices.varying(strays) - _devices.varying(ledger.out_of_range)
     strays = jax.lax.psum(strays, tuple(sorted(axes))) if axes else strays
     order, rows = _sorted(jnp.where(counts, row, num_examples), num_examples)
     columns = {name: values[order] for name, values in columns.items()}
@@ -245,8 +245,8 @@ def _judgements(correct: Array, rows: _Rows) -> Judgements:
 
 def _check_owned(ledger: Ledger, rows: Any) -> None:
     """Refuses rows of one device for records that all devices share."""
-    axes = frozenset().union(*map(_numerics.varying, jax.tree.leaves(rows)))
-    shared = axes - _numerics.varying(ledger.seen)
+    axes = frozenset().union(*map(_devices.varying, jax.tree.leaves(rows)))
+    shared = axes - _devices.varying(ledger.seen)
     if shared:
         raise ValueError(
             "Within `shard_map` the records of `ledger` must be divided among the "

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs, _numerics
+from jaxloss import _devices, _inputs, _numerics
 
 
 def ctc_loss(
@@ -266,7 +266,7 @@ def _forward(lattice: _Lattice) -> tuple[_Front, _Front]:
         return _Front(either + blank, new + label, front.scale), front
 
     front = _Front(start, nothing, jnp.zeros_like(start[0]))
-    front = _numerics.varying_as(front, lattice)
+    front = _devices.varying_as(front, lattice)
     last, fronts = jax.lax.scan(step, front, (lattice.blank, lattice.label))
     return fronts, last
 

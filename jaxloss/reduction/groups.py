@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs
+from jaxloss import _devices, _inputs
 from jaxloss.reduction.means import Total
 
 
@@ -44,13 +44,17 @@ def group_totals(
     _inputs.whole("num_groups", num_groups)
     losses, weights = _inputs.weighted(losses, weights)
     row = _inputs.segments("groups", groups, losses.shape, num_groups)
-    empty = jnp.zeros(num_groups, losses.dtype)
-    known = row < num_groups
-    losses, weights = jnp.where(known, losses, 0), jnp.where(known, weights, 0)
-    return Total(
-        empty.at[row].add(weights * losses, mode="drop"),
-        empty.at[row].add(weights, mode="drop"),
-    )
+
+    def totals(losses: Array, weights: Array, row: Array) -> Total:
+        empty = jnp.zeros(num_groups, losses.dtype)
+        known = row < num_groups
+        losses, weights = jnp.where(known, losses, 0), jnp.where(known, weights, 0)
+        return Total(
+            empty.at[row].add(weights * losses, mode="drop"),
+            empty.at[row].add(weights, mode="drop"),
+        )
+
+    return _devices.automatic(totals, False, losses)(losses, weights, row)
 
 
 def group_means(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs
+from jaxloss import _devices, _inputs
 from jaxloss.reduction.means import Total
 
 
@@ -253,14 +253,20 @@ def _parts_between(
 
     The sum runs from the largest loss to the smallest, ties by index.
     """
-    order = jnp.argsort(-jnp.ravel(losses), stable=True)
-    weight = weights.ravel()[order]
-    after = jnp.cumsum(weight)
-    before = jnp.concatenate([jnp.zeros_like(after[:1]), after[:-1]])
-    part = jnp.minimum(after, high) - jnp.maximum(before, low)
-    # The compiler may sum in another order at every place, so that 0 adds a little.
-    part = jnp.clip(part, 0, weight)
-    return jnp.zeros_like(weight).at[order].set(part).reshape(weights.shape)
+
+    def parts(
+        losses: ArrayLike, weights: Array, low: float | Array, high: float | Array
+    ) -> Array:
+        order = jnp.argsort(-jnp.ravel(losses), stable=True)
+        weight = weights.ravel()[order]
+        after = jnp.cumsum(weight)
+        before = jnp.concatenate([jnp.zeros_like(after[:1]), after[:-1]])
+        part = jnp.minimum(after, high) - jnp.maximum(before, low)
+        # The compiler may sum in another order at every place, so that 0 adds a little.
+        part = jnp.clip(part, 0, weight)
+        return jnp.zeros_like(weight).at[order].set(part).reshape(weights.shape)
+
+    return _devices.automatic(parts, True, losses)(losses, weights, low, high)
 
 
 def _nan_if_bad(losses: Array, weights: Array) -> Array:

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from jaxloss.gradients import PerExampleGradients, clip_weights
+from jaxloss import _devices
+from jaxloss.gradients import PerExampleGradients, clip_weights, weighted_sum
 from jaxloss.gradients.algebra import Method
 from jaxloss.gradients.sums import root, squares_and_blocks, total
 from jaxloss.updates.examples import Aggregator, read, require_number
@@ -41,7 +42,7 @@ def weighted_mean() -> optax.GradientTransformationExtraArgs:
 
     def update(updates, state, params=None, *, weights=None, **extra_args):
         batch = read(updates, params, weights)
-        mean = total(batch.grads, _shares(batch.weights), {})
+        mean = weighted_sum(batch.grads, _shares(batch.weights))
         return batch.narrowed(mean), state
 
     return Aggregator(optax.init_empty_state, update)
@@ -103,8 +104,12 @@ def clipped_total(
     grads: PerExampleGradients, max_norm: Any, weights: Array, method: Method
 ) -> Any:
     """The weighted sum of the gradients, clipped before they are weighed."""
-    square, blocks = squares_and_blocks(grads, method)
-    return total(grads, weights * clip_weights(root(square), max_norm), blocks)
+
+    def clipped(grads: PerExampleGradients, max_norm: Any, weights: Array) -> Any:
+        square, blocks = squares_and_blocks(grads, method)
+        return total(grads, weights * clip_weights(root(square), max_norm), blocks)
+
+    return _devices.automatic(clipped, False, grads.zeros)(grads, max_norm, weights)
 
 
 def _shares(weights: Array) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs, reduction
+from jaxloss import _devices, _inputs, reduction
 
 
 class GroupState(NamedTuple):
@@ -101,5 +101,10 @@ def group_weights(
     log_share = jax.nn.log_softmax(state.log_share + push)
     log_share = jnp.maximum(log_share, -largest / 2)
     share = jnp.exp(log_share).astype(losses.dtype) / jnp.maximum(total.weight, 1)
-    weights = jnp.where(counts, share.at[row].get(mode="fill", fill_value=0), 0)
+
+    def of_group(share: Array, row: Array) -> Array:
+        return share.at[row].get(mode="fill", fill_value=0)
+
+    of_each = _devices.automatic(of_group, True, losses)(share, row)
+    weights = jnp.where(counts, of_each, 0)
     return jax.lax.stop_gradient((weights, GroupState(log_share)))

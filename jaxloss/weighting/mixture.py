@@ -1,11 +1,13 @@
 """Clean or not: the losses of a batch or a dataset as two groups."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs
+from jaxloss import _devices, _inputs
 
 # Variance of a group, at least this share of that of all losses.
 _FLOOR = 1e-3
@@ -64,6 +66,12 @@ def mixture(
     """
     _inputs.whole("steps", steps)
     losses, counts = _inputs.batch("losses", losses, where)
+    weights = functools.partial(_posterior, steps=steps)
+    return _devices.automatic(weights, True, losses)(losses, counts)
+
+
+def _posterior(losses: Array, counts: Array, steps: int) -> Array:
+    """The probability of the group of small losses."""
     small = losses / 16  # so that neither their range nor its inverse overflows
     low = jnp.min(small, where=counts, initial=jnp.inf)
     width = jnp.max(small, where=counts, initial=-jnp.inf) - low

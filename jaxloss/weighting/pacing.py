@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs, _numerics
+from jaxloss import _devices, _inputs, _numerics
 
 
 def curriculum(
@@ -156,5 +156,9 @@ def superloss(
     _inputs.positive("lam", lam)
     losses, counts = _inputs.batch("losses", losses, where)
     tau, lam = jnp.asarray(tau, losses.dtype), jnp.asarray(lam, losses.dtype)
-    confidence = jnp.exp(-_numerics.lambert_w((losses - tau) / lam / 2))
+
+    def confidence_of(losses: Array, tau: Array, lam: Array) -> Array:
+        return jnp.exp(-_numerics.lambert_w((losses - tau) / lam / 2))
+
+    confidence = _devices.automatic(confidence_of, True, losses)(losses, tau, lam)
     return jax.lax.stop_gradient(jnp.where(counts, confidence, 0))

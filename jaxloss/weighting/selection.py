@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs
+from jaxloss import _devices, _inputs
 
 
 def keep_small(
@@ -184,16 +184,24 @@ def _order(values: Array, counts: Array) -> Array:
 
 def _first(values: Array, counts: Array, share: float | Array) -> Array:
     """Weight 1 for the share of smallest values among those that count."""
+
+    def first(values: Array, counts: Array, share: Array) -> Array:
+        kept = jnp.floor(share * jnp.sum(counts).astype(values.dtype) + 0.5)
+        place = jnp.arange(values.size).astype(values.dtype)
+        chosen = jnp.zeros_like(counts).at[_order(values, counts)].set(place < kept)
+        return (chosen & counts).astype(values.dtype)
+
     share = jnp.clip(jnp.asarray(share, values.dtype), 0, 1)
-    kept = jnp.floor(share * jnp.sum(counts).astype(values.dtype) + 0.5)
-    place = jnp.arange(values.size).astype(values.dtype)
-    chosen = jnp.zeros_like(counts).at[_order(values, counts)].set(place < kept)
-    return (chosen & counts).astype(values.dtype)
+    return _devices.automatic(first, True, values)(values, counts, share)
 
 
 def _first_indices(values: Array, counts: Array, k: int) -> tuple[Array, Array]:
     """The k smallest of the values that count; the first again where there are less."""
     _inputs.whole("k", k, values.size)
-    real = jnp.arange(k) < jnp.sum(counts)
-    indices = _order(values, counts)[:k].astype(jnp.int32)
-    return jnp.where(real, indices, indices[:1]), real.astype(values.dtype)
+
+    def first(values: Array, counts: Array) -> tuple[Array, Array]:
+        real = jnp.arange(k) < jnp.sum(counts)
+        indices = _order(values, counts)[:k].astype(jnp.int32)
+        return jnp.where(real, indices, indices[:1]), real.astype(values.dtype)
+
+    return _devices.automatic(first, False, values)(values, counts)
