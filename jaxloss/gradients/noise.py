@@ -1,5 +1,6 @@
 """How large a batch must be before its gradient is more than noise."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxloss import _devices
 from jaxloss.gradients import sums
 from jaxloss.gradients.factors import PerExampleGradients
 from jaxloss.gradients.queries import weighted_sum
@@ -86,7 +88,8 @@ def noise_scale(
     leaves = zip(gradients, grads.layout.leaves, strict=True)
     wide = [g.astype(dtype) for g, leaf in leaves if leaf.floating]
     of_mean = sum(jnp.sum(jnp.square(g / count)) for g in wide)
-    square = sums.squares(grads, "auto")
+    squares = functools.partial(sums.squares, method="auto")
+    square = _devices.automatic(squares, True, grads.zeros)(grads)
     mean_square = jnp.sum(jnp.where(counted, square, 0)) / count
     trace = (mean_square - of_mean) * count / (count - 1)
     return NoiseScale(trace, of_mean - trace / count)
