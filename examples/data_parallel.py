@@ -118,7 +118,7 @@ def main():
         for path in out.values():
             path.mkdir()
         running = [start(out[name], *SETTINGS[name]) for name in SETTINGS]
-        assert not any([process.wait() for started in running for process in started])
+        assert not any([process.wait(600) for two in running for process in two])
         history = {name: np.load(path / "losses.npy") for name, path in out.items()}
         records = {name: ledger.restore(path / "ledger") for name, path in out.items()}
 

@@ -130,34 +130,40 @@ class _Spec(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def _compiled(spec: _Spec) -> Kernel:
-    kernel = jax.jit(_lifted(spec, lambda loss: loss))
+    kernel = jax.jit(_lifted(spec, lambda loss: loss, True))
     kernel.spec = spec  # pyright: ignore[reportAttributeAccessIssue] (for `checked`)
     return kernel
 
 
 @functools.lru_cache(maxsize=1024)
 def _compiled_with_checks(spec: _Spec) -> Kernel:
-    return jax.jit(_lifted(spec, _inputs.with_checks))
+    return jax.jit(_lifted(spec, _inputs.with_checks, (False, True)))
 
 
-def _lifted(spec: _Spec, transform: Callable[[Kernel], Kernel]) -> Kernel:
+def _lifted(spec: _Spec, transform: Callable[[Kernel], Kernel], out: Any) -> Kernel:
     in_axes = jax.tree.unflatten(spec.in_axes_treedef, spec.in_axes_leaves)
     options = {name: value for name, _, value in spec.options}
 
-    @functools.wraps(spec.loss)
-    def kernel(*data: Any, **arrays: Array) -> Any:
+    def mapped(data: tuple[Any, ...], arrays: dict[str, Array]) -> Any:
         def one(*example: Any) -> Any:
             return _as_losses(spec.loss, spec.loss(*example, **options, **arrays))
 
+        function = transform(one)
         lengths, example, _ = _batches.split(spec.loss, in_axes, data, spec.batch_ndim)
         if 0 in lengths:  # there is nothing to map, only a shape to find
-            result = jax.eval_shape(transform(one), *example)
+            result = jax.eval_shape(function, *example)
             return jax.tree.map(lambda x: jnp.zeros(lengths + x.shape, x.dtype), result)
-        mapped = transform(one)
         for _ in range(spec.batch_ndim):
-            mapped = jax.vmap(mapped, in_axes=in_axes)
-        examples = _batches.along_first(in_axes, data)
-        return _devices.automatic(mapped, True, examples, spec.batch_ndim)(*data)
+            function = jax.vmap(function, in_axes=in_axes)
+        return function(*data)
+
+    @functools.wraps(spec.loss)
+    def kernel(*data: Any, **arrays: Array) -> Any:
+        # A loss of the user may close over arrays, which have to stay where they are.
+        ours = getattr(spec.loss, "__module__", "").startswith("jaxloss.")
+        examples = _batches.along_first(in_axes, data) if ours else ()
+        laid_out = _devices.automatic(mapped, out, examples, spec.batch_ndim)
+        return laid_out(data, arrays)
 
     return kernel
 

@@ -10,7 +10,16 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
-from jaxloss import gradients, ledger, losses, per_sample, reduction, updates, weighting
+from jaxloss import (
+    checked,
+    gradients,
+    ledger,
+    losses,
+    per_sample,
+    reduction,
+    updates,
+    weighting,
+)
 from tests.catalogue import CATALOGUE
 from tests.gradients.models import Draw, cnn, mlp, transformer
 
@@ -102,6 +111,29 @@ def test_the_losses_of_a_sharded_batch_are_those_of_one_device(name):
 def test_every_loss_can_be_differentiated_on_a_mesh_of_explicit_axes(name, row):
     del name
     jax.jit(losses_and_gradient(row)).trace(*laid_over(EXPLICIT, batch_of(row)))
+
+
+def test_options_and_checks_on_a_mesh_of_explicit_axes():
+    kernel = per_sample(losses.nll_loss, class_weights=jnp.array([1.0, 2.0, 4.0]))
+    log_probs = jnp.log(jnp.full((BATCH, 3), 1 / 3))
+    labels = jnp.arange(BATCH, dtype=jnp.int32) % 3
+    spread = laid_over(EXPLICIT, (log_probs, labels))
+    near(kernel(*spread), kernel(log_probs, labels))
+    near(checked(kernel)(*spread), kernel(log_probs, labels))
+    with pytest.raises(ValueError, match="at mapped index 2: `label` must be"):
+        checked(kernel)(spread[0], spread[1] + 1)
+
+
+def test_a_loss_of_the_user_may_close_over_arrays_on_a_mesh_of_explicit_axes():
+    x, y = numbers(BATCH, 4), numbers(BATCH, 3)
+
+    def of(params, x, y):
+        kernel = per_sample(lambda x, y: losses.squared_error(x @ params, y))
+        return kernel(x, y)
+
+    params = numbers(4, 3, seed=1)
+    spread = laid_over(EXPLICIT, params, P()), *laid_over(EXPLICIT, (x, y))
+    near(jax.jit(of)(*spread), of(params, x, y))
 
 
 def test_a_loss_may_meet_the_examples_of_other_devices():

@@ -285,6 +285,16 @@ def _directional(loss_fn: Callable[..., Any], options: Options) -> Callable[...,
     return slopes
 
 
+# How many arguments come before the batch, and which results have the axis of examples.
+_FORMS: dict[Callable[..., Any], tuple[int, Any]] = {
+    _per_example: (1, True),
+    _norms_streaming: (1, True),
+    _clipped_fast: (2, (True, True, False)),
+    _clipped_small: (2, (True, True, False)),
+    _directional: (2, True),
+}
+
+
 def _compiled(
     build: Callable[..., Any], loss_fn: Any, options: Options, *more: Hashable
 ) -> Callable[..., Any]:
@@ -313,13 +323,10 @@ def _found(
 def _on_devices(
     build: Callable[..., Any], loss_fn: Any, options: Options, *more: Hashable
 ) -> Callable[..., Any]:
-    function = build(loss_fn, options, *more)
-    sums = build in (_clipped_fast, _clipped_small)
-    before = 1 if build in (_per_example, _norms_streaming) else 2
+    function, (before, out) = build(loss_fn, options, *more), _FORMS[build]
 
     def called(*data: Any) -> Any:
         examples = _batches.along_first(options.in_axes, data[before:])
-        out = (True, True, False) if sums else True
         return _devices.automatic(function, out, examples)(*data)
 
     return jax.jit(called)
