@@ -160,7 +160,8 @@ def _lifted(spec: _Spec, transform: Callable[[Kernel], Kernel], out: Any) -> Ker
     @functools.wraps(spec.loss)
     def kernel(*data: Any, **arrays: Array) -> Any:
         # A loss of the user may close over arrays, which have to stay where they are.
-        ours = getattr(spec.loss, "__module__", "").startswith("jaxloss.")
+        loss = spec.loss.func if isinstance(spec.loss, functools.partial) else spec.loss
+        ours = getattr(loss, "__module__", "").startswith("jaxloss.")
         examples = _batches.along_first(in_axes, data) if ours else ()
         laid_out = _devices.automatic(mapped, out, examples, spec.batch_ndim)
         return laid_out(data, arrays)

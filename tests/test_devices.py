@@ -110,7 +110,8 @@ def test_the_losses_of_a_sharded_batch_are_those_of_one_device(name):
 @pytest.mark.parametrize(("name", "row"), CATALOGUE.items(), ids=list(CATALOGUE))
 def test_every_loss_can_be_differentiated_on_a_mesh_of_explicit_axes(name, row):
     del name
-    jax.jit(losses_and_gradient(row)).trace(*laid_over(EXPLICIT, batch_of(row)))
+    with jax.set_mesh(EXPLICIT):
+        jax.jit(losses_and_gradient(row)).trace(*laid_over(EXPLICIT, batch_of(row)))
 
 
 def test_options_and_checks_on_a_mesh_of_explicit_axes():
