@@ -142,6 +142,20 @@ def logsumexp(x: Array) -> Array:
     return jax.nn.logsumexp(x)
 
 
+def soft_cap(logits: Array, cap: Array) -> Array:
+    """Logits bent into (-cap, cap), but for those of impossible classes, -inf."""
+    impossible = logits == -jnp.inf
+    return jnp.where(impossible, -jnp.inf, _bent(jnp.where(impossible, 0, logits), cap))
+
+
+@slopes(
+    lambda z, cap: 1 - jnp.tanh(z / cap) ** 2,
+    lambda z, cap: jnp.tanh(z / cap) - z / cap * (1 - jnp.tanh(z / cap) ** 2),
+)
+def _bent(logits: Array, cap: Array) -> Array:
+    return cap * jnp.tanh(logits / cap)
+
+
 def logsumexp_where(x: Array, where: Array) -> Array:
     """log(sum(exp(x))) over what is kept; -inf, with derivative 0, when nothing is."""
     some = jnp.any(where)

@@ -70,10 +70,8 @@ def softmax_cross_entropy_with_integer_labels(
     label = _inputs.label(label, classes)
     if soft_cap is not None:
         _inputs.positive("soft_cap", soft_cap)
-        impossible = logits == -jnp.inf
         cap = _inputs.option("soft_cap", soft_cap, (), logits)
-        capped = _cap(jnp.where(impossible, 0, logits), cap)
-        logits = jnp.where(impossible, -jnp.inf, capped)
+        logits = _numerics.soft_cap(logits, cap)
 
     loss = _numerics.softplus(_numerics.log_odds_against(logits, label))
     known = ~jnp.isnan(loss)
@@ -251,11 +249,3 @@ def _share(logits: Array) -> Array:
     """One part of unity for each possible class, 0 for the others."""
     possible = (logits > -jnp.inf).astype(logits.dtype)
     return possible / jnp.maximum(jnp.sum(possible), 1)
-
-
-@_numerics.slopes(
-    lambda z, cap: 1 - jnp.tanh(z / cap) ** 2,
-    lambda z, cap: jnp.tanh(z / cap) - z / cap * (1 - jnp.tanh(z / cap) ** 2),
-)
-def _cap(logits: Array, cap: Array) -> Array:
-    return cap * jnp.tanh(logits / cap)

@@ -1,0 +1,20 @@
+"""The same losses, fused with what comes before them: where the plain way is too large.
+
+A kernel takes a batch. Nothing else in `jaxloss` knows this room.
+"""
+
+from jaxloss.kernels.linear_cross_entropy import (
+    TokenStatistics,
+    linear_softmax_cross_entropy,
+    linear_softmax_cross_entropy_with_statistics,
+    vocabulary_parallel_softmax_cross_entropy,
+    weighted_linear_softmax_cross_entropy,
+)
+
+__all__ = [
+    "TokenStatistics",
+    "linear_softmax_cross_entropy",
+    "linear_softmax_cross_entropy_with_statistics",
+    "vocabulary_parallel_softmax_cross_entropy",
+    "weighted_linear_softmax_cross_entropy",
+]
