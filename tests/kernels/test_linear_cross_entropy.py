@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import logsumexp
 
 from jaxloss import gradients, reduction
 from jaxloss.kernels import (
@@ -128,7 +127,7 @@ def statistics_in_words(logits, label, label_smoothing=0, z_loss=0, soft_cap=Non
         logits = np.where(
             logits > -np.inf, soft_cap * np.tanh(logits / soft_cap), -np.inf
         )
-    normalizer = logsumexp(logits)
+    normalizer = np.logaddexp.reduce(logits)
     log_p = logits - normalizer
     possible = logits > -np.inf
     loss = -(1 - label_smoothing) * log_p[label]

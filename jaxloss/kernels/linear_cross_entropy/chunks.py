@@ -86,7 +86,7 @@ class _Sums(NamedTuple):
 
 
 def _forward(how: How, head: Head, labels: Array) -> tuple[Statistics, Any]:
-    found = statistics(how, head, labels)
+    found: Any = statistics(how, head, labels)
     return found, (head, labels, found)
 
 

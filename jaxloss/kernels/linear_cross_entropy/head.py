@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs
+from jaxloss import _devices, _inputs
 
 
 class Head(NamedTuple):
@@ -74,7 +73,8 @@ def read(
         parts.append(bias)
     finite = jnp.all(jnp.isfinite(hidden), axis=1)
     parts[0] = jnp.where(finite[:, None], hidden, 0)
-    return Head(*_varying_alike(parts), *([None] * (bias is None))), finite
+    head = Head(*parts, *([None] * (bias is None)))
+    return _devices.varying_as(head, head), finite
 
 
 def local_labels(
@@ -93,25 +93,6 @@ def local_labels(
     local = labels - first
     inside = (labels >= 0) & (local >= 0) & (local < classes)
     return jnp.where(inside, local, -1).astype(jnp.int32), labels >= 0
-
-
-def _varying_alike(parts: list[Array]) -> list[Array]:
-    """The same arrays; inside `jax.shard_map` they vary over the same mesh axes.
-
-    So JAX sums the gradient of an array over the devices that share it.
-    """
-    everywhere = frozenset().union(*map(_varying, parts))
-    return [
-        lax.pcast(x, tuple(everywhere - _varying(x)), to="varying")
-        if everywhere - _varying(x)
-        else x
-        for x in parts
-    ]
-
-
-def _varying(x: Array) -> frozenset[str]:
-    """The mesh axes along which an array is known to differ."""
-    return jax.typeof(x).manual_axis_type.varying
 
 
 def matrix(name: str, value: ArrayLike, shape: str) -> Array:

@@ -1,7 +1,7 @@
 """The weighted mean of the losses of tokens, whose gradient is formed on the way."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs
+from jaxloss import _devices, _inputs
 from jaxloss.kernels.linear_cross_entropy import statistics, tokens
 from jaxloss.kernels.linear_cross_entropy.head import (
     Head,
@@ -19,7 +19,7 @@ from jaxloss.kernels.linear_cross_entropy.head import (
     sum_of_tokens,
     sweep,
 )
-from jaxloss.kernels.linear_cross_entropy.statistics import Options
+from jaxloss.kernels.linear_cross_entropy.statistics import Options, Statistics
 
 #: How many classes of the gradient are written at a time.
 _COLUMNS = 4096
@@ -106,76 +106,106 @@ def weighted_linear_softmax_cross_entropy(
             f"`token_weights` must have shape ({count},), one for each token, got "
             f"{token_weights.shape}."
         )
-    token_weights = token_weights.astype(head.dtype)
+    token_weights = _devices.varying_as(token_weights.astype(head.dtype), head)
     if chunk_size is None:
         chunk_size = max(1, 2**24 // max(head.classes, 1))
     if chunk_size < 1:
         raise ValueError(
             f"`chunk_size` must be a number of tokens from 1 on, got {chunk_size}."
         )
-    how = (options, chunk_size, axis_name)
-    part, losses = _mean(how, head, token_weights, labels, known)
-    return part if axis_name is None else lax.psum(part, axis_name), losses
+    how = _How(options, chunk_size, axis_name)
+    found: Any = _mean_and_losses(how, head, token_weights, labels, known)
+    mean, losses = found
+    if axis_name is not None:
+        mean, losses = lax.psum((mean, losses), axis_name)
+    return mean, jnp.where(known, losses, jnp.nan)
 
 
-def _losses(how: Any, head: Head, labels: Array, known: Array) -> Array:
-    options, _, axis_name = how
-    part = tokens.part(head, labels, options, None, None, entropy=False)
-    found = statistics.joined(part, axis_name)
-    return jnp.where(known, statistics.losses(found, options), jnp.nan)
+class _How(NamedTuple):
+    options: Options
+    size: int  # tokens in a block
+    axis_name: str | None
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _mean(
-    how: Any, head: Head, weights: Array, labels: Array, known: Array
+def _mean_and_losses(
+    how: _How, head: Head, weights: Array, labels: Array, known: Array
 ) -> tuple[Array, Array]:
-    """The part of the mean that each of the devices contributes, and the losses."""
-    losses = _losses(how, head, labels, known)
-    kept, weights = _inputs.weighted(losses, weights)
-    return jnp.sum(kept * weights) / _divisor(weights) / _parts(how), losses
+    """What each device adds to them: the first all, the others nothing.
+
+    So the cotangents are what they are, whether JAX keeps account of what differs
+    between devices or not.
+    """
+    part = tokens.part(head, labels, how.options, None, None, entropy=False)
+    losses, _ = _losses_and_slopes(how, head, part, jnp.zeros_like(weights), known)
+    mean, _ = _mean(losses, weights)
+    return _of_first((mean, losses), how)
 
 
-def _forward(how: Any, head: Any, weights: Any, labels: Any, known: Any) -> Any:
+def _forward(how: _How, head: Any, weights: Any, labels: Any, known: Any) -> Any:
     head, weights, labels, known = jax.tree.map(
         lambda x: x.value,
         (head, weights, labels, known),
         is_leaf=lambda x: hasattr(x, "perturbed"),
     )
     gradient, losses = _sweep_tokens(how, head, weights, labels, known)
-    kept, weights = _inputs.weighted(losses, weights)
-    mean = jnp.sum(kept * weights) / _divisor(weights)
-    change = jnp.where(jnp.isfinite(kept), kept - mean, 0) / _divisor(weights)
-    change = jnp.where(jnp.sum(weights) == 0, 0, change)
-    return (mean / _parts(how), losses), (gradient, change, head, labels, known)
+    mean, change = _mean(losses, weights)
+    kept = gradient, _of_first(change, how), head, labels, known
+    return _of_first((mean, losses), how), kept
 
 
-def _backward(how: Any, kept: Any, cotangents: Any) -> Any:
+def _backward(how: _How, kept: Any, cotangents: Any) -> Any:
     gradient, change, head, labels, known = kept
     of_mean, of_losses = cotangents
     if isinstance(of_mean, SymbolicZero):
-        of_mean = jnp.zeros(of_mean.shape, of_mean.dtype)
+        of_mean = jnp.zeros((), head.dtype)
     gradient = jax.tree.map(lambda x: x * of_mean, gradient)
     if not isinstance(of_losses, SymbolicZero):
-        _, pull = jax.vjp(lambda h: _losses(how, h, labels, known), head)
-        gradient = jax.tree.map(
-            lambda x, y: x + y.astype(x.dtype), gradient, pull(of_losses)[0]
+        part, pull = jax.vjp(
+            lambda h: tokens.part(h, labels, how.options, None, None, entropy=False),
+            head,
         )
+        _, slopes = _losses_and_slopes(how, head, part, of_losses, known)
+        (more,) = pull(slopes)
+        gradient = jax.tree.map(lambda x, y: x + y.astype(x.dtype), gradient, more)
     gradient = jax.tree.map(lambda x, like: x.astype(like.dtype), gradient, head)
     return gradient, change * of_mean, None, None
 
 
-_mean.defvjp(_forward, _backward, symbolic_zeros=True)
+_mean_and_losses.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+def _mean(losses: Array, weights: Array) -> tuple[Array, Array]:
+    """The weighted mean, and its slope with respect to the weights."""
+    kept, weights = _inputs.weighted(losses, weights)
+    total = jnp.sum(weights)
+    divisor = jnp.where(total == 0, jnp.inf, total)
+    mean = jnp.sum(kept * weights) / divisor
+    return mean, jnp.where(jnp.isfinite(kept), kept - mean, 0) / divisor
+
+
+def _losses_and_slopes(
+    how: _How, head: Head, part: Statistics, cotangents: Array, known: Array
+) -> tuple[Array, Statistics]:
+    """The losses, and the slopes of the statistics of this part of the classes."""
+    whole = _devices.varying_as(statistics.joined(part, how.axis_name), head)
+    losses, pull = jax.vjp(lambda s: statistics.losses(s, how.options), whole)
+    (slopes,) = pull(jnp.where(known, cotangents, 0))
+    slopes = jax.tree.map(
+        lambda x: jnp.where(jnp.isfinite(x), x, 0),
+        statistics.pull_to_part(part, whole, slopes),
+    )
+    return jnp.where(known, losses, jnp.nan), slopes
 
 
 def _sweep_tokens(
-    how: Any, head: Head, weights: Array, labels: Array, known: Array
+    how: _How, head: Head, weights: Array, labels: Array, known: Array
 ) -> tuple[Head, Array]:
     """The gradient of the mean and the losses, a block of tokens at a time."""
-    options, size, axis_name = how
     dtype = head.dtype
-    wanted = options.wanted(entropy=False)
-    shares = weights / _divisor(weights)
-    shares = jnp.where(jnp.sum(weights) == 0, 0, shares)
+    wanted = how.options.wanted(entropy=False)
+    total = jnp.sum(weights)
+    shares = weights / jnp.where(total == 0, jnp.inf, total)
     wide_weights = head.weights.astype(dtype)
 
     def block(so_far: Any, start: Array | int, size: int) -> Any:
@@ -184,19 +214,12 @@ def _sweep_tokens(
             lax.dynamic_slice_in_dim(x, start, size)
             for x in (head.hidden, labels, known, shares)
         )
-        part, pull_logits = jax.vjp(
-            lambda z: statistics.of_logits(z, label, options.soft_cap, wanted),
+        part, pull = jax.vjp(
+            lambda z: statistics.of_logits(z, label, how.options.soft_cap, wanted),
             head._replace(hidden=hidden).logits(0, head.classes),
         )
-        whole = statistics.joined(part, axis_name)
-        loss, pull_loss = jax.vjp(lambda s: statistics.losses(s, options), whole)
-        (cotangents,) = pull_loss(jnp.where(exists, share, 0))
-        cotangents = jax.tree.map(
-            lambda x: jnp.where(jnp.isfinite(x), x, 0),
-            statistics.pull_to_part(part, whole, cotangents),
-        )
-        (slope,) = pull_logits(cotangents)
-        for_hidden = jnp.matmul(slope, wide_weights.T)
+        loss, slopes = _losses_and_slopes(how, head, part, share, exists)
+        (slope,) = pull(slopes)
         met = hidden.astype(dtype)
 
         def column(gradient: Array, start: Array | int, size: int) -> Array:
@@ -207,22 +230,22 @@ def _sweep_tokens(
             )
 
         total = Head(
-            lax.dynamic_update_slice_in_dim(total.hidden, for_hidden, start, 0),
+            lax.dynamic_update_slice_in_dim(
+                total.hidden, jnp.matmul(slope, wide_weights.T), start, 0
+            ),
             sweep(column, total.weights, head.classes, _COLUMNS),
             None if total.bias is None else total.bias + sum_of_tokens(slope),
         )
-        loss = jnp.where(exists, loss, jnp.nan)
         return total, lax.dynamic_update_slice_in_dim(losses, loss, start, 0)
 
     zeros = jax.tree.map(lambda x: jnp.zeros_like(x, dtype=dtype), head)
     nothing = jnp.zeros_like(head.hidden, shape=known.shape, dtype=dtype)
-    return sweep(block, (zeros, nothing), len(known), size)
+    return sweep(block, (zeros, nothing), len(known), how.size)
 
 
-def _divisor(weights: Array) -> Array:
-    total = jnp.sum(weights)
-    return jnp.where(total == 0, 1, total)
-
-
-def _parts(how: Any) -> int:
-    return 1 if how[2] is None else lax.axis_size(how[2])
+def _of_first(x: Any, how: _How) -> Any:
+    """The arrays on the first device along the axis, and 0 on the others."""
+    if how.axis_name is None:
+        return x
+    first = lax.axis_index(how.axis_name) == 0
+    return jax.tree.map(lambda array: jnp.where(first, array, 0), x)
