@@ -3,6 +3,7 @@
 from jaxloss import (
     audit as audit,
     gradients as gradients,
+    kernels as kernels,
     ledger as ledger,
     losses as losses,
     reduction as reduction,

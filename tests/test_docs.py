@@ -53,6 +53,7 @@ def test_every_loss_is_on_the_page_of_its_module():
         "ledger",
         "audit",
         "report",
+        "kernels",
     ],
 )
 def test_every_public_name_of_a_room_is_on_its_page(room):

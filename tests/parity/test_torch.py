@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from jaxloss import losses, per_sample
+from jaxloss.kernels import linear_softmax_cross_entropy
 from tests.parity.rows import (
     BATCH,
     WIDTH,
@@ -63,6 +64,21 @@ def mean_of_two(distance):
 
 def log_softmax_first(logits, tokens, frames, length):
     return logits.log_softmax(-1).transpose(0, 1), tokens, frames, length
+
+
+def of_hidden(hidden, weight, label):
+    return functional.linear_cross_entropy(
+        hidden, weight, label, reduction="none", label_smoothing=0.2
+    )
+
+
+def of_hidden_as_module(hidden, weight, label):
+    module = torch.nn.LinearCrossEntropyLoss(
+        *weight.T.shape, bias=False, dtype=weight.dtype, reduction="none"
+    )
+    with torch.no_grad():
+        module.linear.weight.copy_(weight)
+    return module(hidden, label)
 
 
 def ignoring(logits, label):
@@ -406,6 +422,27 @@ ROWS = [
         PAIR,
     ),
     Row(
+        "linear_cross_entropy",
+        of_hidden,
+        lambda hidden, weight, label: linear_softmax_cross_entropy(
+            hidden,
+            label,
+            weight.T,
+            label_smoothing=0.2,
+            implementation="chunked",
+            chunk_size=3,
+        ),
+        (reals(), reals(7, WIDTH), labels(classes=7)),
+    ),
+    Row(
+        "LinearCrossEntropyLoss",
+        of_hidden_as_module,
+        lambda hidden, weight, label: linear_softmax_cross_entropy(
+            hidden, label, weight.T
+        ),
+        (reals(), reals(7, WIDTH), labels(classes=7)),
+    ),
+    Row(
         "PairwiseDistance",
         torch.nn.PairwiseDistance(p=1.0),
         per_sample(losses.pairwise_distance, norm_degree=1.0, eps=1e-6),
@@ -413,10 +450,7 @@ ROWS = [
     ),
 ]
 
-PENDING = {
-    "linear_cross_entropy": "has an issue of its own",
-    "LinearCrossEntropyLoss": "has an issue of its own",
-}
+PENDING = {}
 
 
 def of_torch(loss, data):
