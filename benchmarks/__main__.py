@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks losses|gradients|audit|aot [--save]`."""
+"""The command line: `python -m benchmarks losses|gradients|kernels|audit|aot [--save]`."""
 
 import argparse
 import os
@@ -11,14 +11,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", choices=["losses", "gradients", "audit", "aot"])
+    parser.add_argument(
+        "what", choices=["losses", "gradients", "kernels", "audit", "aot"]
+    )
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument(
         "--shapes", choices=["small", "full"], default="full", help="of what is timed"
     )
-    parser.add_argument(
-        "--rounds", type=int, help="of a clock: 9 for losses, 5 for gradients"
-    )
+    parser.add_argument("--rounds", type=int, help="of a clock: 9 for losses, else 5")
     parser.add_argument("--save", action="store_true", help="into benchmarks/results")
     options = parser.parse_args()
 
@@ -28,6 +28,10 @@ def main() -> None:
         results = subject.run(options.only, options.shapes, options.rounds or 9)
     elif options.what == "gradients":
         from benchmarks import per_example_gradients as subject
+
+        results = subject.run(options.only, options.shapes, options.rounds or 5)
+    elif options.what == "kernels":
+        from benchmarks import kernels as subject
 
         results = subject.run(options.only, options.shapes, options.rounds or 5)
     elif options.what == "audit":
