@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks losses|gradients|kernels|audit|aot [--save]`."""
+"""The command line: `python -m benchmarks losses [--save]`, or another subject."""
 
 import argparse
 import os
