@@ -137,17 +137,24 @@ def length(name: str, value: ArrayLike, longest: int, /) -> Array:
 
 
 def frames(logits: ArrayLike, logit_length: ArrayLike, /) -> tuple[Array, Array, Array]:
-    """Returns the scores of a padded sequence, which frames are real, and their count.
-
-    Scores are float32 or wider, and 0 in the padding, so that nothing of what it holds
-    can reach the loss. The count is -1, with no frame real, when it is not possible.
-    """
+    """`unpadded` scores, float32 or wider."""
     (array,) = _floating({"logits": logits}).values()
     _require_rank("logits", array, 2, _in_words(("frames", "classes")))
-    count = length("logit_length", logit_length, len(array))
+    return unpadded("logits", array, "logit_length", logit_length)
+
+
+def unpadded(
+    name: str, array: Array, length_name: str, count: ArrayLike, /
+) -> tuple[Array, Array, Array]:
+    """Returns a padded sequence, which of its rows are real, and their count.
+
+    Padding is set to 0, so that nothing of what it holds can reach the loss. The count
+    is -1, with no row real, when it is not possible.
+    """
+    count = length(length_name, count, len(array))
     real = jnp.arange(len(array), dtype=jnp.int32) < count
     array = jnp.where(real[:, None], array, 0)
-    _require_not_nan("logits", array)
+    _require_not_nan(name, array)
     return array, real, count
 
 

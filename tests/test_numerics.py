@@ -229,6 +229,29 @@ def test_logsumexp_has_derivatives_also_at_infinities(x, value, slope):
     assert jnp.isfinite(jax.hessian(_numerics.logsumexp)(x)).all()
 
 
+# log_sum
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "value", "share"),
+    [
+        (1.0, 1.0, 1 + np.log(2), 0.5),
+        (0.0, -30.0, np.exp(-30.0), 1),
+        (HUGE, -HUGE, HUGE, 1),
+        (-INF, 2.0, 2, 0),
+        (2.0, -INF, 2, 1),
+        (-INF, -INF, -INF, 0.5),
+    ],
+)
+def test_log_sum_has_derivatives_also_where_a_term_is_nothing(x, y, value, share):
+    x, y = jnp.float32(x), jnp.float32(y)
+    np.testing.assert_allclose(_numerics.log_sum(x, y), value, rtol=1e-6)
+    slopes, curvatures = derivatives(_numerics.log_sum, x, y)
+    np.testing.assert_allclose(slopes, [share, 1 - share], rtol=1e-6, atol=1e-12)
+    assert np.isfinite(curvatures).all()
+    np.testing.assert_allclose(_numerics.share_of_sum(x, y), share, rtol=1e-6)
+
+
 # is_zero
 
 

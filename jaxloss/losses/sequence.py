@@ -139,7 +139,7 @@ def ctc_loss_with_forward_probs(
     past = jnp.cumsum(jnp.where(lattice.real, lattice.normalizer, 0))[:, None]
     blank, label = blank - past, label - past
     if len(frames):
-        blank = blank.at[-1].set(_log_sum(blank[-1], label[-1]))
+        blank = blank.at[-1].set(_numerics.log_sum(blank[-1], label[-1]))
     loss = jnp.where(valid, _surprise(*sequence), jnp.nan)
     blank = jnp.where(valid, blank, jnp.nan)
     return loss, blank, jnp.where(valid, label[:, 1:], jnp.nan)
@@ -261,8 +261,8 @@ def _forward(lattice: _Lattice) -> tuple[_Front, _Front]:
         front = _Front(
             front.blank - highest, front.label - highest, front.scale + highest
         )
-        either = _log_sum(front.blank, front.label)
-        new = _log_sum(front.label, _from_before(lattice, front.blank, either))
+        either = _numerics.log_sum(front.blank, front.label)
+        new = _numerics.log_sum(front.label, _from_before(lattice, front.blank, either))
         return _Front(either + blank, new + label, front.scale), front
 
     front = _Front(start, nothing, jnp.zeros_like(start[0]))
@@ -277,7 +277,10 @@ def _from_before(lattice: _Lattice, blank: Array, either: Array) -> Array:
 
 
 def _cost(lattice: _Lattice, last: _Front) -> Array:
-    paths = jnp.sum(_log_sum(last.blank, last.label), where=lattice.goal) + last.scale
+    paths = (
+        jnp.sum(_numerics.log_sum(last.blank, last.label), where=lattice.goal)
+        + last.scale
+    )
     loss = jnp.sum(lattice.normalizer, where=lattice.real) - paths
     return loss + jax.lax.stop_gradient(jnp.maximum(-loss, 0))  # rounding below 0
 
@@ -296,11 +299,11 @@ def _softmax_minus_shares(
     does not matter, and the shares of a frame sum to 1.
     """
     come = jax.vmap(functools.partial(_from_before, lattice))(
-        fronts.blank, _log_sum(fronts.blank, fronts.label)
+        fronts.blank, _numerics.log_sum(fronts.blank, fronts.label)
     )
-    stays = _share(fronts.label, come)
-    spoke = _share(fronts.label, fronts.blank)
-    spoke_last = _share(last.label, last.blank)
+    stays = _numerics.share_of_sum(fronts.label, come)
+    spoke = _numerics.share_of_sum(fronts.label, fronts.blank)
+    spoke_last = _numerics.share_of_sum(last.label, last.blank)
 
     def step(shares: tuple[Array, Array], split: tuple[Array, Array]):
         blank, label = shares
@@ -321,21 +324,6 @@ def _softmax_minus_shares(
     shares = shares + jnp.where((classes == blank_id)[None], blank[:, None], 0)
     counts = lattice.real & jnp.any(goal > 0)
     return jnp.where(counts[:, None], jax.nn.softmax(logits) - shares, 0)
-
-
-def _gap(x: Array, y: Array) -> Array:
-    return jnp.where(jnp.maximum(x, y) > -jnp.inf, x - y, 0)
-
-
-def _share(x: Array, y: Array) -> Array:
-    """exp(x) / (exp(x) + exp(y))."""
-    return jax.nn.sigmoid(_gap(x, y))
-
-
-@_numerics.slopes(_share, lambda x, y: _share(y, x))
-def _log_sum(x: Array, y: Array) -> Array:
-    """log(exp(x) + exp(y)), -inf when both are."""
-    return jnp.maximum(x, y) + jnp.log1p(jnp.exp(-jnp.abs(_gap(x, y))))
 
 
 @_numerics.slopes(jax.nn.softmax)
