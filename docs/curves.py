@@ -124,6 +124,17 @@ def of_frames(*labels: int) -> Function:
     return at
 
 
+def of_pulse(**options) -> Function:
+    """A pulse x steps too late, against one in the middle of a still series."""
+    time = jnp.arange(-6.0, 7.0)
+
+    def at(x):
+        late, pulse = (jnp.exp(-((time - shift) ** 2))[:, None] for shift in (x, 0.0))
+        return losses.soft_dtw(late, pulse, time.size, time.size, **options)
+
+    return at
+
+
 def triplet(**options) -> Function:
     """The positive is x away from the anchor, the negative 2."""
     zero, away = jnp.zeros(2), jnp.array([0.0, 2.0])
@@ -576,6 +587,13 @@ CURVES = {
             f"labels {list(labels)}": of_frames(*labels)
             for labels in ((1,), (1, 1), (1, 2))
         },
+    ),
+    "soft_dtw": Curve(
+        "steps by which a pulse of height 1 is late",
+        -4,
+        4,
+        {f"gamma={g}": of_pulse(gamma=g) for g in (0.01, 0.1)}
+        | {"gamma=0.01, bandwidth=1": of_pulse(gamma=0.01, bandwidth=1)},
     ),
     "margin": Curve(
         "logit of the given class, two others at 0",

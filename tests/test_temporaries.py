@@ -63,6 +63,7 @@ EXCEPTIONS = {
     "multiclass_generalized_dice_loss": _OVERLAP,
     "ctc_loss": _FORWARD,
     "ctc_loss_with_forward_probs": _FORWARD,
+    "soft_dtw": "the costs of all pairs of steps, and " + _FORWARD,
 }
 
 
@@ -90,6 +91,7 @@ _WORDS = (
     *(_floats(BATCH, 128), _integers(BATCH), _floats(128, 2001)),
     ((_floats(128, 32), _floats(32, 30000)),),
 )
+_SERIES = (*(_floats(32, 200, 8),) * 2, *(_integers(32),) * 2)
 _FRAMES = (_floats(32, 400, 64), _integers(32, 60), _integers(32), _integers(32))
 # A batch of each loss that does not take two vectors, or logits and a label; and its
 # axes, where not every argument has one for the batch.
@@ -113,6 +115,7 @@ BATCHES = {
     "binary_dice_loss": (_VECTOR, _VECTOR),
     "ctc_loss": _FRAMES,
     "ctc_loss_with_forward_probs": _FRAMES,
+    "soft_dtw": _SERIES,
 }
 AXES = {
     "adaptive_log_softmax_loss": (0, 0, None, None),

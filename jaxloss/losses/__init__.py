@@ -3,6 +3,9 @@
 from jaxloss.losses.adaptive import (
     adaptive_log_softmax_loss as adaptive_log_softmax_loss,
 )
+from jaxloss.losses.alignment import (
+    soft_dtw as soft_dtw,
+)
 from jaxloss.losses.binary import (
     binary_cross_entropy as binary_cross_entropy,
     multilabel_soft_margin_loss as multilabel_soft_margin_loss,
