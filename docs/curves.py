@@ -135,6 +135,17 @@ def of_pulse(**options) -> Function:
     return at
 
 
+def of_tags(transition: float) -> Function:
+    """Three steps of two tags, of which the true ones score x."""
+
+    def at(x):
+        emissions = jnp.zeros((3, 2)).at[:, 0].set(x)
+        transitions, ends = transition * jnp.eye(2), jnp.zeros(2)
+        return losses.crf_nll(emissions, jnp.zeros(3, int), transitions, ends, ends, 3)
+
+    return at
+
+
 def triplet(**options) -> Function:
     """The positive is x away from the anchor, the negative 2."""
     zero, away = jnp.zeros(2), jnp.array([0.0, 2.0])
@@ -594,6 +605,12 @@ CURVES = {
         4,
         {f"gamma={g}": of_pulse(gamma=g) for g in (0.01, 0.1)}
         | {"gamma=0.01, bandwidth=1": of_pulse(gamma=0.01, bandwidth=1)},
+    ),
+    "crf_nll": Curve(
+        "score of the true tag in each of three steps, the other at 0",
+        -4,
+        4,
+        {f"a tag that stays scores {a} more": of_tags(a) for a in (-2.0, 0.0, 2.0)},
     ),
     "margin": Curve(
         "logit of the given class, two others at 0",

@@ -64,6 +64,7 @@ EXCEPTIONS = {
     "ctc_loss": _FORWARD,
     "ctc_loss_with_forward_probs": _FORWARD,
     "soft_dtw": "the costs of all pairs of steps, and " + _FORWARD,
+    "crf_nll": _FORWARD,
 }
 
 
@@ -92,6 +93,10 @@ _WORDS = (
     ((_floats(128, 32), _floats(32, 30000)),),
 )
 _SERIES = (*(_floats(32, 200, 8),) * 2, *(_integers(32),) * 2)
+_TAGGED = (
+    *(_floats(32, 200, 16), _integers(32, 200)),
+    *(_floats(16, 16), _floats(16), _floats(16), _integers(32)),
+)
 _FRAMES = (_floats(32, 400, 64), _integers(32, 60), _integers(32), _integers(32))
 # A batch of each loss that does not take two vectors, or logits and a label; and its
 # axes, where not every argument has one for the batch.
@@ -116,6 +121,7 @@ BATCHES = {
     "ctc_loss": _FRAMES,
     "ctc_loss_with_forward_probs": _FRAMES,
     "soft_dtw": _SERIES,
+    "crf_nll": _TAGGED,
 }
 AXES = {
     "adaptive_log_softmax_loss": (0, 0, None, None),
@@ -123,6 +129,7 @@ AXES = {
     "circle_loss": (0, None, 0, 0),
     "sampled_softmax_cross_entropy": (0, 0, None, None, None, 0, None),
     "nce_loss": (0, 0, None, None, None, 0, None),
+    "crf_nll": (0, 0, None, None, None, 0),
 }
 
 

@@ -117,3 +117,6 @@ from jaxloss.losses.similarity import (
     cosine_distance as cosine_distance,
     cosine_similarity as cosine_similarity,
 )
+from jaxloss.losses.structured import (
+    crf_nll as crf_nll,
+)
