@@ -136,6 +136,33 @@ def norm(x: Array) -> Array:
     return scale * jnp.sqrt(jnp.sum((x / scale) ** 2))
 
 
+def _toward(x: Array, y: Array) -> Array:
+    down, squares, x, y = _scaled_squares(x, y)
+    inverse = jnp.where(
+        squares == 0, 0, 1 / jnp.sqrt(jnp.where(squares == 0, 1, squares))
+    )
+    return (x - y) * down * inverse
+
+
+@slopes(_toward, lambda x, y: _toward(y, x))
+def distance(x: Array, y: Array) -> Array:
+    """`norm` of the difference, which is written down nowhere."""
+    down, squares, _, _ = _scaled_squares(x, y)
+    return jnp.sqrt(squares) / down
+
+
+def _scaled_squares(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+    """The sum of the squares of the difference times a factor, for passes to come.
+
+    Each pass over a batch makes the difference for itself.
+    """
+    down = 1 / _scale(x - y)
+    x, y, down = jax.lax.optimization_barrier((x, y, down))
+    squares = jnp.sum(((x - y) * down) ** 2)
+    x, y, down, squares = jax.lax.optimization_barrier((x, y, down, squares))
+    return down, squares, x, y
+
+
 @slopes(jax.nn.softmax)
 def logsumexp(x: Array) -> Array:
     """log(sum(exp(x)))."""

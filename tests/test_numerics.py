@@ -317,10 +317,32 @@ def test_norm_and_direction_do_not_depend_on_scale(scale):
     np.testing.assert_allclose(jax.grad(_numerics.norm)(x), [0.6, 0, -0.8], rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-36, 1.0, 1e30, 5e37])
+def test_distance_is_the_norm_of_the_difference(scale):
+    shift = jnp.array([1.0, -2.0, 0.5]) * scale
+    x, y = shift + scale * jnp.array([3.0, 0.0, -4.0]), shift
+    np.testing.assert_allclose(_numerics.distance(x, y), 5 * scale, rtol=1e-6)
+    for position, side in ((0, 1), (1, -1)):
+        slope = jax.grad(_numerics.distance, argnums=position)(x, y)
+        np.testing.assert_allclose(slope, side * np.array([0.6, 0, -0.8]), rtol=1e-6)
+
+
+def test_distance_has_the_curvature_of_a_sphere_around_either_end():
+    x, y = jnp.array([4.0, 3.0]), jnp.array([1.0, -1.0])
+    want = jax.hessian(_numerics.norm)(x - y)
+    for position in (0, 1):
+        curvature = jax.hessian(_numerics.distance, argnums=position)(x, y)
+        np.testing.assert_allclose(curvature, want, rtol=1e-5, atol=1e-7)
+    mixed = jax.jacfwd(jax.grad(_numerics.distance), argnums=1)(x, y)
+    np.testing.assert_allclose(mixed, -want, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     "length",
     [
         _numerics.norm,
+        lambda x: _numerics.distance(x, jnp.zeros(3)),
+        lambda x: _numerics.distance(jnp.zeros(3), x),
         _numerics.largest,
         lambda x: _numerics.minkowski(x, jnp.array(0.5)),
         lambda x: _numerics.minkowski(x, jnp.array(1.0)),

@@ -23,7 +23,6 @@ _OVERLAP = "probabilities that each of three sums reads"
 _PAIRS = "a term for each pair of classes"
 _RIVAL = "the first of the highest rivals, which takes the gradient, is looked for"
 _SCORES = "the scores of the example against every sampled class"
-_SCALED = "vectors divided by their largest element, so that no square overflows"
 _SIMILARITIES = "the similarities to all keys"
 _SORTED = "the classes in the order of their scores"
 _TERMS = "a power or a logarithm of each probability, chosen by its size"
@@ -31,8 +30,6 @@ EXCEPTIONS = {
     "binary_cross_entropy": "one number for each example, which may be infinite",
     "poisson_nll_loss": "one number for each example: its least count",
     "weighted_sigmoid_cross_entropy": "a selection for each of the two weighted terms",
-    "hinge_embedding_loss": "a selection between two formulas, by the side",
-    "margin_ranking_loss": "the gap is compared in the slope of each of its two scores",
     "squared_logarithmic_error": "a selection between two forms, to be exact near 0",
     "mean_pairwise_squared_error": "each slope needs the mean error of its example",
     "adaptive_log_softmax_loss": "the scores of the words, made of the hidden state",
@@ -50,9 +47,6 @@ EXCEPTIONS = {
     "multi_margin_loss": "which rivals fall short is counted for the label's slope",
     "multilabel_margin_loss": _PAIRS,
     "multilabel_margin_loss_with_integer_labels": _PAIRS,
-    "pairwise_distance": _SCALED,
-    "triplet_margin_loss": _SCALED,
-    "triplet_margin_with_distance_loss": _SCALED,
     "ntxent": _SIMILARITIES,
     "circle_loss": _SIMILARITIES,
     "sampled_softmax_cross_entropy": _SCORES,

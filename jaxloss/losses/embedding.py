@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -208,11 +209,12 @@ def pairwise_distance(
     """
     _inputs.positive("norm_degree", norm_degree)
     first, second = _inputs.event(("features",), first=first, second=second)
-    finite, (first, second) = _finite(first, second)
-    difference = first - second
-    if not _numerics.is_zero(eps):
-        difference = difference + _inputs.option("eps", eps, (), first)
-    return jnp.where(finite, _length(difference, norm_degree), jnp.nan)
+    if _numerics.is_zero(eps):
+        length = _distance(first, second, norm_degree)
+    else:
+        eps = _inputs.option("eps", eps, (), first)
+        length = _length(_difference(first, second) + eps, norm_degree)
+    return jnp.where(_finite(first, second), length, jnp.nan)
 
 
 def triplet_margin_loss(
@@ -278,15 +280,14 @@ def triplet_margin_loss(
         )
 
     def distance(a: Array, b: Array) -> Array:
-        difference = a - b
-        if not _numerics.is_zero(eps):
-            extra = _inputs.option("eps", eps, (), a)
-            if eps_mode == "elementwise":
-                difference = difference + extra
-            else:  # a sum of powers has one more term when the vector is one longer
-                root = _numerics.power(extra, 1 / jnp.asarray(norm_degree, a.dtype))
-                difference = jnp.append(difference, root)
-        return _length(difference, norm_degree)
+        if _numerics.is_zero(eps):
+            return _distance(a, b, norm_degree)
+        extra = _inputs.option("eps", eps, (), a)
+        if eps_mode == "elementwise":
+            return _length(_difference(a, b) + extra, norm_degree)
+        # A sum of powers has one more term when the vector is one longer.
+        root = _numerics.power(extra, 1 / jnp.asarray(norm_degree, a.dtype))
+        return _length(jnp.append(_difference(a, b), root), norm_degree)
 
     return _triplet(anchor, positive, negative, distance, margin, swap, smooth)
 
@@ -337,7 +338,12 @@ def triplet_margin_with_distance_loss(
         Weinberger & Saul, *Distance Metric Learning for Large Margin Nearest Neighbor
         Classification*, 2009.
     """
-    return _triplet(anchor, positive, negative, distance_fn, margin, swap, False)
+    clean = distance_fn is not pairwise_distance
+    if not clean:
+        distance_fn = partial(_distance, degree=2)
+    return _triplet(
+        anchor, positive, negative, distance_fn, margin, swap, False, clean=clean
+    )
 
 
 def _triplet(
@@ -348,12 +354,17 @@ def _triplet(
     margin: float | Array,
     swap: bool,
     smooth: bool,
+    clean: bool = False,
 ) -> Array:
     anchor, positive, negative = _inputs.event(
         ("features",), anchor=anchor, positive=positive, negative=negative
     )
+    finite = _finite(anchor, positive, negative)
+    if clean:  # for a distance that may not bear what is not finite
+        anchor, positive, negative = (
+            jnp.where(finite, x, 0) for x in (anchor, positive, negative)
+        )
     margin = _inputs.option("margin", margin, (), anchor)
-    finite, (anchor, positive, negative) = _finite(anchor, positive, negative)
     near = distance_fn(anchor, positive)
     far = distance_fn(anchor, negative)
     if jnp.shape(near):
@@ -368,10 +379,21 @@ def _triplet(
     return jnp.where(finite, loss, jnp.nan)
 
 
-def _finite(*arrays: Array) -> tuple[Array, tuple[Array, ...]]:
-    """Whether all is finite, and the arrays, all 0 where it is not."""
-    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in arrays]))
-    return finite, tuple(jnp.where(finite, x, 0) for x in arrays)
+def _finite(*arrays: Array) -> Array:
+    """Whether all is finite, in one sum, which is taken without a temporary."""
+    return jnp.isfinite(jnp.sum(sum(0 * x for x in arrays)))
+
+
+def _distance(a: Array, b: Array, degree: float | Array) -> Array:
+    if isinstance(degree, (int, float)) and degree == 2:
+        return _numerics.distance(a, b)
+    return _length(_difference(a, b), degree)
+
+
+def _difference(a: Array, b: Array) -> Array:
+    """0 where one of the two is not finite."""
+    finite = _finite(a, b)
+    return jnp.where(finite, a, 0) - jnp.where(finite, b, 0)
 
 
 def _length(x: Array, degree: float | Array) -> Array:
@@ -383,8 +405,17 @@ def _length(x: Array, degree: float | Array) -> Array:
     return _numerics.minkowski(x, _inputs.option("norm_degree", degree, (), x))
 
 
+def _attract_or_repel_slope(distance: Array, target: Array, margin: Array) -> Array:
+    one = _numerics.hidden_one(distance)
+    half = one / 2  # of the scalar
+    together, apart = half + half * target, half - half * target
+    near = jnp.maximum(jnp.sign(margin - distance), 0)
+    known = 0 * distance + _nan_off_side(target, one)
+    return together - apart * near + known
+
+
 @_numerics.slopes(
-    lambda d, y, m: jnp.where(y == 1, 1, jnp.where((y == -1) & (d < m), -1, 0)) + 0 * d,
+    _attract_or_repel_slope,
     lambda d, y, m: jnp.zeros_like(d),
     lambda d, y, m: ((y == -1) & (d < m)).astype(d.dtype),
 )
@@ -401,6 +432,8 @@ def _attract_or_repel(distance: Array, target: Array, margin: Array) -> Array:
     lambda a, b, y, m: _is_short(a, b, y, m).astype(a.dtype),
 )
 def _lead_missing(first: Array, second: Array, target: Array, margin: Array) -> Array:
+    # A margin of 0 would be one constant with the zeros of a slope (`hidden_one`).
+    margin = jax.lax.optimization_barrier(margin)
     short = margin - target * (first - second)
     return 0.5 * (short + jnp.abs(short)) + _nan_off_side(target)
 
@@ -409,6 +442,7 @@ def _is_short(first: Array, second: Array, target: Array, margin: Array) -> Arra
     return (jnp.abs(target) == 1) & (target * (first - second) < margin)
 
 
-def _nan_off_side(target: Array) -> Array:
+def _nan_off_side(target: Array, one: float | Array = 1.0) -> Array:
     """0 for -1 and 1, nan for all else; a select would materialise its constants."""
-    return jnp.sqrt(-jnp.abs(target * target - 1))
+    target = jax.lax.stop_gradient(target)
+    return jnp.sqrt(-jnp.abs(target * target - one))
