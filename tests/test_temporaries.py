@@ -30,7 +30,6 @@ EXCEPTIONS = {
     "binary_cross_entropy": "one number for each example, which may be infinite",
     "poisson_nll_loss": "one number for each example: its least count",
     "weighted_sigmoid_cross_entropy": "a selection for each of the two weighted terms",
-    "squared_logarithmic_error": "a selection between two forms, to be exact near 0",
     "mean_pairwise_squared_error": "each slope needs the mean error of its example",
     "adaptive_log_softmax_loss": "the scores of the words, made of the hidden state",
     "generalized_kl_divergence": "a selection between two forms, to be exact near 0",

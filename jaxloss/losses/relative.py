@@ -89,8 +89,8 @@ def squared_logarithmic_error(
 
     Guarantees:
         - Accurate to the last digits also when prediction and target nearly agree.
-        - ``nan`` for a number below -1, ``inf`` for one of the two at -1; their
-          derivative is 0.
+        - ``nan`` for a number below -1, ``inf`` for one of the two at -1, or so near to
+          it that the ratio of the two overflows; their derivative is 0.
         - Elements left out reach neither value nor gradient, whatever they hold; with
           none left the value is 0 and the gradient 0.
 
@@ -186,21 +186,33 @@ def _size(target: Array, epsilon: Array) -> Array:
     return jnp.maximum(jnp.abs(target), epsilon)
 
 
+def _squared_log_ratio_slope(of: Array, p: Array, t: Array) -> Array:
+    one = _numerics.hidden_one(of)
+    return _numerics.ratio(2 * _log_ratio(p, t, one), one + of)
+
+
 @_numerics.slopes(
-    lambda p, t: 2 * _numerics.ratio(_log_ratio(p, t), 1 + p),
-    lambda p, t: -2 * _numerics.ratio(_log_ratio(p, t), 1 + t),
+    lambda p, t: _squared_log_ratio_slope(p, p, t),
+    lambda p, t: -_squared_log_ratio_slope(t, p, t),
 )
 def _squared_log_ratio(prediction: Array, target: Array) -> Array:
-    return _log_ratio(prediction, target) ** 2
+    return _log_ratio(prediction, target, jnp.ones((), prediction.dtype)) ** 2
 
 
-@_numerics.slopes(lambda p, t: 1 / (1 + p), lambda p, t: -1 / (1 + t))
-def _log_ratio(prediction: Array, target: Array) -> Array:
-    """log((1 + prediction) / (1 + target)), without cancellation when they are near."""
-    growth = (prediction - target) / (1 + target)
-    near = (jnp.abs(growth) < 0.5) & (target > -1)
-    far = jnp.log1p(prediction) - jnp.log1p(target)
-    return jnp.where(near, jnp.log1p(growth), far)
+@_numerics.slopes(
+    lambda p, t, one: 1 / (one + p),
+    lambda p, t, one: -1 / (one + t),
+    _numerics.no_slope,
+)
+def _log_ratio(prediction: Array, target: Array, one: Array) -> Array:
+    """log((1 + prediction) / (1 + target)), from the smaller of the two.
+
+    By how much the other is larger loses no digits, whether they are near or far.
+    """
+    least = one + jnp.minimum(prediction, target)
+    growth = jnp.abs(prediction - target) / least
+    log_ratio = jnp.sign(prediction - target) * jnp.log1p(growth)
+    return log_ratio + _numerics.nan_if_negative(least)
 
 
 @_numerics.slopes(
