@@ -361,9 +361,12 @@ def highest_other(x: Array, label: Array) -> Array:
     return jnp.max(jnp.minimum(x, (_distance(x, label) - 0.5) * jnp.inf))
 
 
-def within(x: Array, low: float, high: float) -> Array:
+def within(x: Array, least: float, most: float) -> Array:
     """Whether all is within these bounds; what is nan is not."""
     x = jax.lax.stop_gradient(x)
+    # Hidden, as constants that a loss beside it may have too (`hidden_one`).
+    bounds = jnp.asarray(least, x.dtype), jnp.asarray(most, x.dtype)
+    low, high = jax.lax.optimization_barrier(bounds)
     return ~jnp.isnan(jnp.sum(jnp.sqrt((x - low) * (high - x))))
 
 

@@ -277,15 +277,32 @@ def _logistic(logits: Array, target: Array) -> Array:
     return finite * wrong_share + jnp.log1p(jnp.exp(-distance))
 
 
+def _sigmoid_slope(logits: Array, one: Array) -> Array:
+    return _sigmoid(logits, one) * _sigmoid(-logits, one)
+
+
+@_numerics.slopes(_sigmoid_slope, _numerics.no_slope)
+def _sigmoid(logits: Array, one: Array) -> Array:
+    return one / (one + jnp.exp(-logits))
+
+
+def _weighted_logistic_slope(z: Array, y: Array, q: Array) -> Array:
+    one = _numerics.hidden_one(z)
+    return (one - y) * _sigmoid(z, one) - q * y * _sigmoid(-z, one)
+
+
 @_numerics.slopes(
-    lambda z, y, q: (1 - y) * jax.nn.sigmoid(z) - q * y * jax.nn.sigmoid(-z),
+    _weighted_logistic_slope,
     lambda z, y, q: q * _numerics.softplus(-z) - _numerics.softplus(z),
     lambda z, y, q: y * _numerics.softplus(-z),
 )
 def _weighted_logistic(logits: Array, target: Array, pos_weight: Array) -> Array:
-    no = _numerics.times(1 - target, _numerics.softplus(logits))
-    yes = _numerics.times(pos_weight * target, _numerics.softplus(-logits))
-    return no + yes
+    distance = jnp.abs(logits)
+    finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
+    no, yes = 1 - target, pos_weight * target
+    above = 0.5 + 0.5 * jnp.sign(logits)
+    wrong_share = no * above + yes * (1 - above)
+    return finite * wrong_share + (no + yes) * jnp.log1p(jnp.exp(-distance))
 
 
 @_numerics.slopes(jnp.ones_like)
@@ -294,11 +311,14 @@ def _endless(loss: Array) -> Array:
     return jnp.where(loss > 2.0**64, jnp.inf, loss)
 
 
+def _bernoulli_slope(p: Array, y: Array, m: Array) -> Array:
+    one = _numerics.hidden_one(p)
+    no = jnp.where(one - p > jnp.exp(m), _numerics.ratio(one - y, one - p), 0)
+    return no - jnp.where(p > jnp.exp(m), _numerics.ratio(y, p), 0)
+
+
 @_numerics.slopes(
-    lambda p, y, m: (
-        jnp.where(1 - p > jnp.exp(m), _numerics.ratio(1 - y, 1 - p), 0)
-        - jnp.where(p > jnp.exp(m), _numerics.ratio(y, p), 0)
-    ),
+    _bernoulli_slope,
     lambda p, y, m: jnp.maximum(jnp.log1p(-p), m) - jnp.maximum(jnp.log(p), m),
     lambda p, y, m: (
         jnp.where(1 - p < jnp.exp(m), y - 1, 0) - jnp.where(p < jnp.exp(m), y, 0)
