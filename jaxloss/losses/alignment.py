@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs, _numerics
+from jaxloss import _devices, _inputs, _numerics
 
 
 def soft_dtw(
@@ -159,6 +159,7 @@ def _forward(cost: Array, rows: Array, columns: Array) -> tuple[_Front, Array]:
         return _Front(front.newer, new, front.scale), (front, end)
 
     front = _Front(nothing, start, jnp.zeros_like(start[0]))
+    front = _devices.varying_as(front, (cost, rows, columns))
     _, (fronts, ends) = jax.lax.scan(step, front, _by_diagonal(cost))
     ends = jnp.concatenate([start[:1], ends])
     return fronts, 0 - ends.at[rows + columns].get(mode="clip")
@@ -193,6 +194,7 @@ def _expected_alignment(
         return (near, jnp.roll(pairs * by_both, -1)), pairs
 
     none = jnp.zeros(row.shape, cost.dtype)
+    none = _devices.varying_as(none, (cost, rows, columns))
     _, pairs = jax.lax.scan(step, (none, none), (fronts, diagonals), reverse=True)
     return _by_row(pairs, cost.shape)
 
