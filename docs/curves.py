@@ -146,6 +146,16 @@ def of_tags(transition: float) -> Function:
     return at
 
 
+def of_moves(*labels: int) -> Function:
+    """Two frames of blank and two labels, the first of which scores x everywhere."""
+
+    def at(x):
+        logits = jnp.tile(row(0.0, x, 0.0), (2, len(labels) + 1, 1))
+        return losses.rnnt_loss(logits, jnp.array(labels, int), 2, len(labels))
+
+    return at
+
+
 def triplet(**options) -> Function:
     """The positive is x away from the anchor, the negative 2."""
     zero, away = jnp.zeros(2), jnp.array([0.0, 2.0])
@@ -611,6 +621,15 @@ CURVES = {
         -4,
         4,
         {f"a tag that stays scores {a} more": of_tags(a) for a in (-2.0, 0.0, 2.0)},
+    ),
+    "rnnt_loss": Curve(
+        "logit of label 1 at each of two frames, others at 0",
+        -4,
+        6,
+        {
+            f"labels {list(labels)}": of_moves(*labels)
+            for labels in ((), (1,), (1, 1), (1, 2))
+        },
     ),
     "margin": Curve(
         "logit of the given class, two others at 0",

@@ -158,6 +158,26 @@ def unpadded(
     return array, real, count
 
 
+def transcript(
+    labels: ArrayLike, label_length: ArrayLike, classes: int, blank_id: int, /
+) -> tuple[Array, Array]:
+    """Returns the labels of a padded sequence as int32, and their count.
+
+    The padding is filled with the blank. The count is -1 when it is not possible, or
+    when a label that counts is the blank or no class.
+    """
+    if not 0 <= blank_id < classes:
+        raise ValueError(f"`blank_id` must be in [0, {classes}), got {blank_id}.")
+    array = integers("labels", labels, ("labels",))
+    count = length("label_length", label_length, array.size)
+    real = jnp.arange(array.size, dtype=jnp.int32) < count
+    known = (array >= 0) & (array < classes) & (array != blank_id)
+    wanted = f"in [0, {classes}) and not the blank, {blank_id}"
+    require(known | ~real, "labels", wanted, array)
+    count = jnp.where(jnp.all(known | ~real), count, -1)
+    return jnp.where(known & real, array, blank_id).astype(jnp.int32), count
+
+
 def option(name: str, value: ArrayLike, shape: tuple[int, ...], like: Array) -> Array:
     """Returns an array option in the dtype of `like`, of exactly this shape."""
     array = jnp.asarray(value)

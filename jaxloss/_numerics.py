@@ -183,26 +183,27 @@ def _bent(logits: Array, cap: Array) -> Array:
     return cap * jnp.tanh(logits / cap)
 
 
-def _gap(x: Array, y: Array) -> Array:
-    return jnp.where(jnp.maximum(x, y) > -jnp.inf, x - y, 0)
-
-
-def share_of_sum(x: Array, y: Array) -> Array:
-    """exp(x) / (exp(x) + exp(y)), a half when both are 0."""
-    return jax.nn.sigmoid(_gap(x, y))
-
-
-@slopes(share_of_sum, lambda x, y: share_of_sum(y, x))
-def log_sum(x: Array, y: Array) -> Array:
-    """log(exp(x) + exp(y)), -inf when both are."""
-    return jnp.maximum(x, y) + jnp.log1p(jnp.exp(-jnp.abs(_gap(x, y))))
-
-
 def logsumexp_where(x: Array, where: Array) -> Array:
     """log(sum(exp(x))) over what is kept; -inf, with derivative 0, when nothing is."""
     some = jnp.any(where)
     x = jnp.where(some, jnp.where(where, x, -jnp.inf), 0)
     return jnp.where(some, logsumexp(x), -jnp.inf)
+
+
+def log_odds(x: Array, y: Array) -> Array:
+    """x - y, how much likelier the first is in logarithms; 0 when both are -inf."""
+    return jnp.where(jnp.maximum(x, y) > -jnp.inf, x - y, 0)
+
+
+def share_of_sum(x: Array, y: Array) -> Array:
+    """exp(x) / (exp(x) + exp(y)), one half when both are 0."""
+    return jax.nn.sigmoid(log_odds(x, y))
+
+
+@slopes(share_of_sum, lambda x, y: share_of_sum(y, x))
+def log_sum(x: Array, y: Array) -> Array:
+    """log(exp(x) + exp(y)), -inf when both are."""
+    return jnp.maximum(x, y) + jnp.log1p(jnp.exp(-jnp.abs(log_odds(x, y))))
 
 
 def _power_slope(x: Array, q: Array) -> Array:

@@ -255,6 +255,25 @@ def test_log_sum_has_derivatives_also_where_a_term_is_nothing(x, y, value, share
 # is_zero
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "total", "share"),
+    [
+        (-INF, -INF, -INF, 0.5),
+        (-INF, -2, -2, 0),
+        (-2, -INF, -2, 1),
+        (-1000, -1000, -1000 + math.log(2), 0.5),
+        (-20, 0, math.log1p(math.exp(-20)), 1 / (1 + math.exp(20))),
+    ],
+)
+def test_log_sum_and_share_are_exact_where_a_probability_is_0(x, y, total, share):
+    x, y = jnp.float32(x), jnp.float32(y)
+    np.testing.assert_allclose(_numerics.log_sum(x, y), total, rtol=1e-6)
+    np.testing.assert_allclose(_numerics.share_of_sum(x, y), share, rtol=1e-6)
+    slopes, second = derivatives(_numerics.log_sum, x, y)
+    np.testing.assert_allclose(slopes, [share, 1 - share], rtol=1e-6)
+    assert np.isfinite(second).all()
+
+
 def test_is_zero_knows_the_number_0_and_nothing_traced():
     assert all(map(_numerics.is_zero, (0, 0.0, -0.0, False)))
     assert not any(map(_numerics.is_zero, (1e-30, NAN, jnp.zeros(()))))

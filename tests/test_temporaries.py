@@ -55,6 +55,7 @@ EXCEPTIONS = {
     "ctc_loss_with_forward_probs": _FORWARD,
     "soft_dtw": "the costs of all pairs of steps, and " + _FORWARD,
     "crf_nll": _FORWARD,
+    "rnnt_loss": _FORWARD,
 }
 
 
@@ -112,6 +113,12 @@ BATCHES = {
     "ctc_loss_with_forward_probs": _FRAMES,
     "soft_dtw": _SERIES,
     "crf_nll": _TAGGED,
+    "rnnt_loss": (
+        _floats(8, 100, 31, 512),
+        _integers(8, 30),
+        _integers(8),
+        _integers(8),
+    ),
 }
 AXES = {
     "adaptive_log_softmax_loss": (0, 0, None, None),

@@ -120,3 +120,6 @@ from jaxloss.losses.similarity import (
 from jaxloss.losses.structured import (
     crf_nll as crf_nll,
 )
+from jaxloss.losses.transducer import (
+    rnnt_loss as rnnt_loss,
+)

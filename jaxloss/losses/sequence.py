@@ -184,21 +184,13 @@ def _read(
 ) -> tuple[_Sequence, Array]:
     """The sequence, and whether it is one; if not, it is replaced by a harmless one."""
     logits, real, logit_length = _inputs.frames(logits, logit_length)
-    classes = logits.shape[1]
-    if not 0 <= blank_id < classes:
-        raise ValueError(f"`blank_id` must be in [0, {classes}), got {blank_id}.")
-    labels = _inputs.integers("labels", labels, ("labels",))
-    label_length = _inputs.length("label_length", label_length, labels.size)
-    true = jnp.arange(labels.size, dtype=jnp.int32) < label_length
-    known = (labels >= 0) & (labels < classes) & (labels != blank_id)
-    wanted = f"in [0, {classes}) and not the blank, {blank_id}"
-    _inputs.require(known | ~true, "labels", wanted, labels)
-    labels = jnp.where(known & true, labels, blank_id).astype(jnp.int32)
-
+    labels, label_length = _inputs.transcript(
+        labels, label_length, logits.shape[1], blank_id
+    )
     best = jnp.max(logits, axis=1, keepdims=True)
     sure = jnp.sum(logits == jnp.inf, axis=1)
     defined = jnp.all(best > -jnp.inf) & jnp.all(sure <= 1)
-    valid = (logit_length >= 0) & (label_length >= 0) & jnp.all(known | ~true) & defined
+    valid = (logit_length >= 0) & (label_length >= 0) & defined
     logits = jnp.where(
         best < jnp.inf, logits, jnp.where(logits == jnp.inf, 0, -jnp.inf)
     )
