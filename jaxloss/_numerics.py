@@ -203,7 +203,22 @@ def share_of_sum(x: Array, y: Array) -> Array:
 @slopes(share_of_sum, lambda x, y: share_of_sum(y, x))
 def log_sum(x: Array, y: Array) -> Array:
     """log(exp(x) + exp(y)), -inf when both are."""
-    return jnp.maximum(x, y) + jnp.log1p(jnp.exp(-jnp.abs(log_odds(x, y))))
+    return jnp.maximum(x, y) + _log1p(jnp.exp(-jnp.abs(log_odds(x, y))))
+
+
+def _log1p(x: Array) -> Array:
+    """log(1 + x) for x in [0, 1], where that of the compiler takes thrice the time.
+
+    It is 2 artanh(s) with s = x / (2 + x), at most 1/3: each term of the series brings
+    a digit. A division comes last, for the compiler computes what is cheaper once for
+    each use.
+    """
+    square = (x / (2 + x)) ** 2
+    terms = 16 if x.dtype == jnp.float64 else 7
+    series = jnp.zeros_like(x)
+    for k in reversed(range(terms)):
+        series = series * square + 2 / (2 * k + 1)
+    return x * series / (2 + x)
 
 
 def _power_slope(x: Array, q: Array) -> Array:

@@ -274,6 +274,16 @@ def test_log_sum_and_share_are_exact_where_a_probability_is_0(x, y, total, share
     assert np.isfinite(second).all()
 
 
+def test_log_sum_has_all_digits_at_every_distance():
+    gap = np.concatenate([np.linspace(0, 2, 999), np.geomspace(2, 80, 99)])
+    for dtype, rtol in ((np.float32, 4e-7), (np.float64, 1e-15)):
+        y = -gap.astype(dtype)
+        want = np.log1p(np.exp(y.astype(np.float64)))
+        with jax.enable_x64(dtype == np.float64):
+            got = _numerics.log_sum(jnp.zeros_like(y), jnp.asarray(y))
+        np.testing.assert_allclose(got, want, rtol=rtol)
+
+
 def test_is_zero_knows_the_number_0_and_nothing_traced():
     assert all(map(_numerics.is_zero, (0, 0.0, -0.0, False)))
     assert not any(map(_numerics.is_zero, (1e-30, NAN, jnp.zeros(()))))

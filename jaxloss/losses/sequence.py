@@ -225,8 +225,8 @@ def _lattice(
 ) -> _Lattice:
     real = jnp.arange(len(logits), dtype=jnp.int32) < frames
     count = jnp.arange(labels.size + 1, dtype=jnp.int32)
-    best = jnp.max(logits, axis=1, keepdims=True)
-    scores = logits - jax.lax.stop_gradient(best)
+    best = jax.lax.stop_gradient(jnp.max(logits, axis=1, keepdims=True))
+    scores = logits - best
     label = scores.at[:, labels].get(mode="promise_in_bounds")
     label = jnp.pad(label, ((0, 0), (1, 0)))
     possible = real[:, None] & ((count > 0) & (count <= length))[None]
@@ -236,7 +236,7 @@ def _lattice(
         again=jnp.pad(labels == jnp.roll(labels, -1), (1, 0)),
         goal=count == length,
         real=real,
-        normalizer=jax.vmap(_log_normalizer)(scores),
+        normalizer=jax.vmap(_numerics.log_total)(logits, best[:, 0]),
     )
 
 
@@ -254,7 +254,8 @@ def _forward(lattice: _Lattice) -> tuple[_Front, _Front]:
             front.blank - highest, front.label - highest, front.scale + highest
         )
         either = _numerics.log_sum(front.blank, front.label)
-        new = _numerics.log_sum(front.label, _from_before(lattice, front.blank, either))
+        come = _from_before(lattice, front.blank, either)
+        new = _numerics.log_sum(front.label, come)
         return _Front(either + blank, new + label, front.scale), front
 
     front = _Front(start, nothing, jnp.zeros_like(start[0]))
@@ -264,8 +265,9 @@ def _forward(lattice: _Lattice) -> tuple[_Front, _Front]:
 
 
 def _from_before(lattice: _Lattice, blank: Array, either: Array) -> Array:
-    """What label n can follow; its wrap-around to n = 0 meets a label of -inf."""
-    return jnp.roll(jnp.where(lattice.again, blank, either), 1)
+    """What label n can follow: what was before label n - 1, and for n = 0 nothing."""
+    follows = jnp.where(lattice.again, blank, either)
+    return jnp.pad(follows[:-1], (1, 0), constant_values=-jnp.inf)
 
 
 def _cost(lattice: _Lattice, last: _Front) -> Array:
@@ -300,7 +302,7 @@ def _softmax_minus_shares(
     def step(shares: tuple[Array, Array], split: tuple[Array, Array]):
         blank, label = shares
         stays, spoke = split
-        before = jnp.roll(label * (1 - stays), -1)
+        before = jnp.pad((label * (1 - stays))[1:], (0, 1))
         either = blank + jnp.where(lattice.again, 0, before)
         silent = either * (1 - spoke) + jnp.where(lattice.again, before, 0)
         return (silent, either * spoke + label * stays), (jnp.sum(blank), label)
@@ -316,11 +318,3 @@ def _softmax_minus_shares(
     shares = shares + jnp.where((classes == blank_id)[None], blank[:, None], 0)
     counts = lattice.real & jnp.any(goal > 0)
     return jnp.where(counts[:, None], jax.nn.softmax(logits) - shares, 0)
-
-
-@_numerics.slopes(jax.nn.softmax)
-def _log_normalizer(scores: Array) -> Array:
-    """log(sum(exp(scores))) when the highest score is 0, accurate also next to 0."""
-    best = scores == 0
-    others = jnp.sum(jnp.exp(scores), where=~best)
-    return jnp.log1p(others + (jnp.sum(best).astype(scores.dtype) - 1))

@@ -239,7 +239,8 @@ def _forward(lattice: _Lattice) -> _Fronts:
         blank, label = moves
         highest = _numerics.top(front)
         front = front - highest
-        silent, spoken = front + blank, jnp.roll(front + label, 1)
+        silent = front + blank
+        spoken = jnp.pad((front + label)[:-1], (1, 0), constant_values=-jnp.inf)
         odds = _numerics.log_odds(silent, spoken)
         return _numerics.log_sum(silent, spoken), (odds, highest)
 
@@ -268,7 +269,7 @@ def _softmax_minus_moves(
 
     def step(share: Array, split: tuple[Array, Array]):
         blank, label = split
-        silent, spoken = share * blank, jnp.roll(share * label, -1)
+        silent, spoken = share * blank, jnp.pad((share * label)[1:], (0, 1))
         return silent + spoken, (silent, spoken)
 
     reached = fronts.last[-1] > -jnp.inf

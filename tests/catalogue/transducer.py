@@ -32,7 +32,7 @@ def way_sum(logits, labels, logit_length, label_length, blank_id=0):
             total += log_p[blank_id if silent else labels[u]]
             t, u = (t + 1, u) if silent else (t, u + 1)
         found.append(total)
-    return -scipy.special.logsumexp(found) if found else np.inf
+    return -np.logaddexp.reduce(found) if found else np.inf
 
 
 def last_class_blank(rng):
