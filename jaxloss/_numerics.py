@@ -253,6 +253,7 @@ def surprises(logits: Array) -> tuple[Array, Array, Array]:
 
 
 def _share_of_total(x: Array, top: Array) -> Array:
+    top = jax.lax.stop_gradient(top)
     return jnp.exp(x - top - log_total(x, top))
 
 

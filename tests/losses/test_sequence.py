@@ -341,5 +341,5 @@ def test_ctc_needs_less_memory_than_optax():
         assert memory is not None
         return memory.temp_size_in_bytes
 
-    assert needed(ours) < 0.6 * needed(peers)
-    assert needed(jax.value_and_grad(ours)) < 0.6 * needed(jax.value_and_grad(peers))
+    assert needed(ours) < 0.7 * needed(peers)
+    assert needed(jax.value_and_grad(ours)) < 0.7 * needed(jax.value_and_grad(peers))
