@@ -626,10 +626,7 @@ CURVES = {
         "logit of label 1 at each of two frames, others at 0",
         -4,
         6,
-        {
-            f"labels {list(labels)}": of_moves(*labels)
-            for labels in ((), (1,), (1, 1), (1, 2))
-        },
+        {f"labels {list(labels)}": of_moves(*labels) for labels in ((), (1,), (1, 2))},
     ),
     "margin": Curve(
         "logit of the given class, two others at 0",
