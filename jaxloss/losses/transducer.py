@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss import _inputs, _numerics
+from jaxloss import _devices, _inputs, _numerics
 
 
 def rnnt_loss(
@@ -234,6 +234,7 @@ def _next(labels: Array, blank_id: int) -> Array:
 
 def _forward(lattice: _Lattice) -> _Fronts:
     start = jnp.where(jnp.arange(lattice.blank.shape[1]) == 0, 0, -jnp.inf)
+    start = _devices.varying_as(start.astype(lattice.blank.dtype), lattice)
 
     def step(front: Array, moves: tuple[Array, Array]):
         blank, label = moves
@@ -246,7 +247,7 @@ def _forward(lattice: _Lattice) -> _Fronts:
 
     last, (odds, highest) = jax.lax.scan(
         step,
-        start.astype(lattice.blank.dtype),
+        start,
         (_by_moves(lattice.blank), _by_moves(lattice.label)),
     )
     return _Fronts(odds, last, jnp.sum(highest))
@@ -274,6 +275,7 @@ def _softmax_minus_moves(
 
     reached = fronts.last[-1] > -jnp.inf
     end = jnp.pad(reached[None].astype(fronts.last.dtype), (labels.size, 0))
+    end = _devices.varying_as(end, fronts)
     split = jax.nn.sigmoid(fronts.odds), jax.nn.sigmoid(-fronts.odds)
     _, moves = jax.lax.scan(step, end, split, reverse=True)
     silent, spoken = (_by_frame(x, len(logits)) for x in moves)
