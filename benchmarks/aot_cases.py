@@ -1,6 +1,5 @@
 """What is compiled for devices that are not there: kernels, and a training step."""
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,8 +9,12 @@ import optax
 from jax.sharding import PartitionSpec as P
 
 from jaxloss import gradients, ledger, losses, per_sample, reduction, weighting
+from jaxloss.kernels import (
+    linear_softmax_cross_entropy,
+    vocabulary_parallel_softmax_cross_entropy,
+    weighted_linear_softmax_cross_entropy,
+)
 
-HAS_LINEAR = importlib.util.find_spec("jaxloss.kernels") is not None
 EXAMPLES, BATCH, CLASSES = 2**20, 8192, 1024
 WIDTHS = (1024, 4096, 4096, CLASSES)
 
@@ -50,33 +53,47 @@ def size(tree: Any) -> int:
 _PAIR = floats(16384, 1024), floats(16384, 1024)
 _LABELLED = floats(8192, 32768), integers(8192)
 _UTTERANCES = floats(64, 512, 128), integers(64, 64), integers(64), integers(64)
-LOSSES = {
-    "squared_error": (losses.squared_error, _PAIR),
-    "huber_loss": (losses.huber_loss, _PAIR),
-    "sigmoid_binary_cross_entropy": (losses.sigmoid_binary_cross_entropy, _PAIR),
-    "sigmoid_focal_loss": (losses.sigmoid_focal_loss, _PAIR),
+_TRANSDUCED = floats(8, 200, 61, 512), integers(8, 60), integers(8), integers(8)
+_SERIES = floats(64, 256, 8), floats(64, 256, 8), integers(64), integers(64)
+_TAGGED = (
+    *(floats(64, 256, 32), integers(64, 256), floats(32, 32)),
+    *(floats(32), floats(32), integers(64)),
+)
+KERNELS = {
+    "squared_error": (per_sample(losses.squared_error), _PAIR),
+    "huber_loss": (per_sample(losses.huber_loss), _PAIR),
+    "sigmoid_binary_cross_entropy": (
+        per_sample(losses.sigmoid_binary_cross_entropy),
+        _PAIR,
+    ),
+    "sigmoid_focal_loss": (per_sample(losses.sigmoid_focal_loss), _PAIR),
     "softmax_cross_entropy_with_integer_labels": (
-        losses.softmax_cross_entropy_with_integer_labels,
+        per_sample(losses.softmax_cross_entropy_with_integer_labels),
         _LABELLED,
     ),
     "softmax_cross_entropy": (
-        losses.softmax_cross_entropy,
+        per_sample(losses.softmax_cross_entropy),
         (floats(8192, 4096), floats(8192, 4096)),
     ),
-    "ctc_loss": (losses.ctc_loss, _UTTERANCES),
+    "ctc_loss": (per_sample(losses.ctc_loss), _UTTERANCES),
+    "rnnt_loss": (per_sample(losses.rnnt_loss), _TRANSDUCED),
+    "soft_dtw": (per_sample(losses.soft_dtw), _SERIES),
+    "crf_nll": (
+        per_sample(losses.crf_nll, in_axes=(0, 0, None, None, None, 0)),
+        _TAGGED,
+    ),
 }
 
 
 def kernels() -> dict[str, Case]:
     """The losses of a batch; and with the gradient of their weighted sum."""
     cases = {}
-    for name, (loss, arguments) in LOSSES.items():
-        kernel = per_sample(loss)
+    for name, (kernel, arguments) in KERNELS.items():
         cases[name] = Case(kernel, arguments)
         weights = floats(arguments[0].shape[0])
         cases[f"{name}, gradient"] = Case(_pulled(kernel), (weights, *arguments))
-    if HAS_LINEAR:
-        cases["linear_softmax_cross_entropy, gradient"] = _of_hidden()
+    cases["linear_softmax_cross_entropy, gradient"] = _of_hidden()
+    cases["weighted_linear_softmax_cross_entropy, gradient"] = _of_hidden_weighted()
     return cases
 
 
@@ -90,7 +107,6 @@ def _pulled(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 def _of_hidden(axis_name: str | None = None) -> Case:
     """The cross-entropy of hidden states; the vocabulary lies along an axis, if any."""
-    from jaxloss.kernels import linear_softmax_cross_entropy
 
     def ask(weights: Any, hidden: Any, head: Any, labels: Any) -> Any:
         def kernel(hidden: Any, head: Any) -> Any:
@@ -110,6 +126,35 @@ def _of_hidden(axis_name: str | None = None) -> Case:
     specs = P(), P(), part, P()
     mapped = jax.shard_map(ask, in_specs=specs, out_specs=(P(), (P(), part)))
     return Case(mapped, arguments, specs)
+
+
+def _of_hidden_weighted() -> Case:
+    """The same with weights that are known, and the gradient of the mean."""
+
+    def ask(weights: Any, hidden: Any, head: Any, labels: Any) -> Any:
+        def mean(hidden: Any, head: Any) -> Any:
+            return weighted_linear_softmax_cross_entropy(hidden, labels, weights, head)
+
+        return jax.value_and_grad(mean, (0, 1), has_aux=True)(hidden, head)
+
+    return Case(ask, _of_hidden().arguments)
+
+
+def _of_logits() -> Case:
+    """The cross-entropy of logits whose classes lie along the mesh."""
+
+    def ask(weights: Any, logits: Any, labels: Any) -> Any:
+        def kernel(logits: Any) -> Any:
+            return vocabulary_parallel_softmax_cross_entropy(
+                logits, labels, axis_name="data"
+            )
+
+        found, pull = jax.vjp(kernel, logits)
+        return found, pull(weights)[0]
+
+    specs = P(), P(None, "data"), P()
+    mapped = jax.shard_map(ask, in_specs=specs, out_specs=(P(), P(None, "data")))
+    return Case(mapped, (floats(8192), floats(8192, 32768), integers(8192)), specs)
 
 
 # The training step.
@@ -210,14 +255,11 @@ def clipped_gradient() -> Case:
 
 def on_the_mesh() -> dict[str, Case]:
     """What all devices of a mesh do together."""
-    cases = {
+    return {
         "training step, mean loss alone": plain_step(),
         "training step, each device its own samples": training_step(owned=True),
         "training step, any device any sample": training_step(owned=False),
         "sum of clipped gradients": clipped_gradient(),
+        "softmax_cross_entropy, vocabulary on the mesh": _of_logits(),
+        "linear_softmax_cross_entropy, vocabulary on the mesh": _of_hidden("data"),
     }
-    if HAS_LINEAR:
-        cases["linear_softmax_cross_entropy, vocabulary on the mesh"] = _of_hidden(
-            "data"
-        )
-    return cases

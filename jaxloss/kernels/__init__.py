@@ -1,6 +1,6 @@
 """The same losses, fused with what comes before them: where the plain way is too large.
 
-A kernel takes a batch. Nothing else in `jaxloss` knows this room.
+A kernel takes a batch. No other room knows this one.
 """
 
 from jaxloss.kernels.linear_cross_entropy import (
