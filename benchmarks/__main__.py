@@ -12,13 +12,15 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "what", choices=["losses", "gradients", "kernels", "audit", "aot"]
+        "what", choices=["losses", "gradients", "kernels", "step", "audit", "aot"]
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument(
         "--shapes", choices=["small", "full"], default="full", help="of what is timed"
     )
-    parser.add_argument("--rounds", type=int, help="of a clock: 9 for losses, else 5")
+    parser.add_argument(
+        "--rounds", type=int, help="of a clock: 9 for losses, 15 for step, else 5"
+    )
     parser.add_argument("--save", action="store_true", help="into benchmarks/results")
     options = parser.parse_args()
 
@@ -34,6 +36,10 @@ def main() -> None:
         from benchmarks import kernels as subject
 
         results = subject.run(options.only, options.shapes, options.rounds or 5)
+    elif options.what == "step":
+        from benchmarks import step as subject
+
+        results = subject.run(options.only, options.shapes, options.rounds or 15)
     elif options.what == "audit":
         from benchmarks import audit as subject
 
