@@ -1,6 +1,7 @@
 """The command line: `python -m benchmarks losses [--save]`, or another subject."""
 
 import argparse
+import importlib
 import os
 
 # Before any framework starts: threads of one must not spin while another is timed.
@@ -8,12 +9,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# The module of each subject, and how many rounds of a clock are usual.
+SUBJECTS = {
+    "losses": ("losses", 9),
+    "gradients": ("per_example_gradients", 5),
+    "kernels": ("kernels", 5),
+    "step": ("step", 15),
+    "audit": ("audit", None),
+    "aot": ("aot", None),
+    "readme": ("readme", None),
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "what", choices=["losses", "gradients", "kernels", "step", "audit", "aot"]
-    )
+    parser.add_argument("what", choices=SUBJECTS)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument(
         "--shapes", choices=["small", "full"], default="full", help="of what is timed"
@@ -24,30 +34,17 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="into benchmarks/results")
     options = parser.parse_args()
 
-    if options.what == "losses":
-        from benchmarks import losses as subject
+    if options.what == "readme":
+        from benchmarks import readme
 
-        results = subject.run(options.only, options.shapes, options.rounds or 9)
-    elif options.what == "gradients":
-        from benchmarks import per_example_gradients as subject
-
-        results = subject.run(options.only, options.shapes, options.rounds or 5)
-    elif options.what == "kernels":
-        from benchmarks import kernels as subject
-
-        results = subject.run(options.only, options.shapes, options.rounds or 5)
-    elif options.what == "step":
-        from benchmarks import step as subject
-
-        results = subject.run(options.only, options.shapes, options.rounds or 15)
-    elif options.what == "audit":
-        from benchmarks import audit as subject
-
+        print(readme.run())
+        return
+    module, rounds = SUBJECTS[options.what]
+    subject = importlib.import_module(f"benchmarks.{module}")
+    if rounds is None:
         results = subject.run(options.only)
     else:
-        from benchmarks import aot as subject
-
-        results = subject.run(options.only)
+        results = subject.run(options.only, options.shapes, options.rounds or rounds)
     print(subject.table(results))
     if options.save:
         subject.save(results)

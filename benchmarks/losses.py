@@ -1,6 +1,5 @@
 """Losses beside those of other libraries: `python -m benchmarks losses`."""
 
-import math
 import os
 import statistics
 
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from benchmarks import contestants, provenance, stopwatch
 from benchmarks.cases import CASES, SMALL
+from benchmarks.ratios import best_over_ours, geometric_mean
 
 MODES = {
     "value": contestants.values,
@@ -74,13 +74,6 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def best_over_ours(case: dict, only: str | None = None) -> float:
-    """The median of the best peer, or of one, over ours."""
-    medians = {name: statistics.median(ms) for name, ms in case["ms"].items()}
-    ours = medians.pop("jaxloss")
-    return (medians[only] if only else min(medians.values())) / ours
-
-
 def _summary(cases: list[dict]) -> list[str]:
     large = [c for c in cases if tuple(c["shape"]) != SMALL]
     small = [c for c in cases if tuple(c["shape"]) == SMALL]
@@ -90,7 +83,7 @@ def _summary(cases: list[dict]) -> list[str]:
         lost = sum(r < 1 for r in ratios)
         lines.append(
             f"- Medium and large shapes, best peer over ours: geometric mean "
-            f"{_geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}; {lost} of "
+            f"{geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}; {lost} of "
             f"{len(ratios)} cases lost."
         )
     for words, group in (("medium and large", large), ("small", small)):
@@ -100,13 +93,9 @@ def _summary(cases: list[dict]) -> list[str]:
         if ratios:
             lines.append(
                 f"- Optax, jitted, over ours at {words} shapes: geometric mean "
-                f"{_geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}."
+                f"{geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}."
             )
     return lines
-
-
-def _geometric_mean(ratios: list[float]) -> float:
-    return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
 def _cell(ms: list[float] | None) -> str:
