@@ -118,9 +118,8 @@ def _entropy_of_others(logits: Array, label: Array) -> Array:
     level = _log_others(logits, label)
     share = _share_of_others(logits, label, level)
     entropy = -jnp.sum(_numerics.times(share, logits - level))
-    return jnp.where(
-        level == -jnp.inf, 0, entropy + jnp.where(level == level, 0, level)
-    )
+    entropy = jnp.where(level == -jnp.inf, 0, entropy)
+    return jnp.where(jnp.isnan(level), jnp.nan, entropy)
 
 
 def joined(parts: Statistics, axis_name: str | None) -> Statistics:

@@ -206,7 +206,6 @@ def _sweep_tokens(
     wanted = how.options.wanted(entropy=False)
     total = jnp.sum(weights)
     shares = weights / jnp.where(total == 0, jnp.inf, total)
-    wide_weights = head.weights.astype(dtype)
 
     def block(so_far: Any, start: Array | int, size: int) -> Any:
         total, losses = so_far
@@ -222,18 +221,25 @@ def _sweep_tokens(
         (slope,) = pull(slopes)
         met = hidden.astype(dtype)
 
-        def column(gradient: Array, start: Array | int, size: int) -> Array:
-            part = lax.dynamic_slice_in_dim(slope, start, size, 1)
-            before = lax.dynamic_slice_in_dim(gradient, start, size, 1)
-            return lax.dynamic_update_slice_in_dim(
-                gradient, before + product_of_tokens(met, part), start, 1
+        def columns(so_far: Any, start: Array | int, size: int) -> Any:
+            for_hidden, for_weights = so_far
+            part, weights, before = (
+                lax.dynamic_slice_in_dim(x, start, size, 1)
+                for x in (slope, head.weights, for_weights)
+            )
+            after = before + product_of_tokens(met, part)
+            return (
+                for_hidden + jnp.matmul(part, weights.astype(dtype).T),
+                lax.dynamic_update_slice_in_dim(for_weights, after, start, 1),
             )
 
+        nothing = jnp.zeros_like(met)
+        for_hidden, for_weights = sweep(
+            columns, (nothing, total.weights), head.classes, _COLUMNS
+        )
         total = Head(
-            lax.dynamic_update_slice_in_dim(
-                total.hidden, jnp.matmul(slope, wide_weights.T), start, 0
-            ),
-            sweep(column, total.weights, head.classes, _COLUMNS),
+            lax.dynamic_update_slice_in_dim(total.hidden, for_hidden, start, 0),
+            for_weights,
             None if total.bias is None else total.bias + sum_of_tokens(slope),
         )
         return total, lax.dynamic_update_slice_in_dim(losses, loss, start, 0)
