@@ -261,19 +261,17 @@ def _share_of_total(x: Array, top: Array) -> Array:
 def log_total(x: Array, top: Array) -> Array:
     """log(sum(exp(x - top))), exact also where one element outweighs all others.
 
-    nan when no share of the total is defined. The elements at the top, whose
-    exponentials are 1, are counted apart from the others and in a pass of their own: a
-    sum takes one use of an exponential into its pass over the batch, and no selection.
+    nan when no share of the total is defined. The exponentials that are 1 are counted
+    apart from the others, and in a pass of their own: a sum takes one use of an
+    exponential into its pass over the batch, and no selection.
     """
-    below = x - top
-    others = jnp.sum(jnp.exp(below) - (1 + jnp.sign(below)))
+    exponentials = jnp.exp(x - top)
+    others = jnp.sum(exponentials - jnp.floor(exponentials))
     x, top, others = jax.lax.optimization_barrier((x, top, others))
-    ones = jnp.sum(hidden_one(x) + jnp.sign(x - top))
-    # Only an infinite element is above the top, and counts as 2.
-    endless = (others == jnp.inf) & (ones == 2)
-    others, ones = jnp.where(endless, 0, others), jnp.where(endless, 1, ones)
-    defined = (ones > 0) & (others < jnp.inf)
-    return jnp.where(defined, jnp.log1p(others + (ones - 1)), jnp.nan)
+    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1))
+    endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
+    total = jnp.where(endless, 0, others + (ones - 1))
+    return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
 
 
 @jax.custom_jvp
