@@ -111,5 +111,5 @@ def draw(results: dict[str, Any]) -> Any:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(rows)), [loss for loss, _ in rows], fontsize=8)
     axes.set_xlabel("time of the best of five peers over ours, above 1 is faster")
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="upper right", frameon=False)
     return figure

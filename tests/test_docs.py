@@ -2,12 +2,14 @@
 
 import importlib
 import importlib.util
+import json
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from benchmarks import readme
 from jaxloss import losses
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -85,3 +87,9 @@ def test_every_loss_has_a_curve_or_a_reason():
     curves = load_curves()
     assert curves.CURVES.keys() | curves.WITHOUT_CURVE.keys() == PUBLIC_LOSSES
     assert not curves.CURVES.keys() & curves.WITHOUT_CURVE.keys()
+
+
+def test_the_figures_of_the_readme_are_those_of_the_results():
+    results = json.loads((readme.RESULTS / "losses.json").read_text())
+    written = readme.README.read_text().split(readme.BEGIN)[1].split(readme.END)[0]
+    assert written.strip() == readme.section(results).strip()
