@@ -10,8 +10,8 @@ os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
 
 import jax  # noqa: E402 (libtpu reads the environment when it is loaded)
-import numpy as np  # noqa: E402
-from jax.experimental import topologies  # noqa: E402
+import numpy as np  # noqa: E402 (as above)
+from jax.experimental import topologies  # noqa: E402 (as above)
 
 TPUS = {
     "v5e": "v5e:2x2",
