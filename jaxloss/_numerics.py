@@ -81,6 +81,43 @@ def times(x: Array, y: Array) -> Array:
     return jnp.where(x == 0, 0, x * y)
 
 
+def refined(
+    good: Array, value: Array, better: Callable[..., Array], *args: Array
+) -> Array:
+    """The value where it is good, and `better(*args)` where it is not.
+
+    On the CPU a batch whose values are all good never computes the better ones; what an
+    example gets does not depend on the others. Elsewhere both are computed, for a
+    branch on the data is a wait there, or a message between devices. No derivative is
+    defined: use it inside a function whose slopes are known.
+    """
+
+    def both(good, value, *args):
+        return jnp.where(good, value, better(*args))
+
+    def only_if_needed(good, value, *args):
+        def keep(good, value, *args):
+            return value
+
+        return jax.lax.cond(jnp.all(good), keep, both, good, value, *args)
+
+    @jax.custom_batching.custom_vmap
+    def choose(*operands):
+        return jax.lax.platform_dependent(*operands, cpu=only_if_needed, default=both)
+
+    @choose.def_vmap
+    def _batched(size, in_batched, *operands):
+        axes = [0 if batched else None for batched in in_batched]
+        good, value = (
+            operand if batched else jnp.broadcast_to(operand, (size, *operand.shape))
+            for operand, batched in zip(operands[:2], in_batched, strict=False)
+        )
+        lifted = jax.vmap(better, axes[2:])
+        return refined(good, value, lifted, *operands[2:]), True
+
+    return choose(good, value, *args)
+
+
 def nan_if_any(x: Array) -> Array:
     """0, or nan if an element is nan; without derivatives.
 

@@ -51,6 +51,49 @@ def test_slopes_of_arguments_that_stand_still_are_not_asked_for():
     assert jax.grad(product)(jnp.float32(2), jnp.float32(3)) == 3
 
 
+# refined
+
+
+def _square_where_bad(good, x, weight):
+    """-1 where it is good, the weighted square elsewhere."""
+    return _numerics.refined(good, -jnp.ones_like(x), lambda x, w: w * x**2, x, weight)
+
+
+def test_a_value_is_refined_where_it_is_not_good():
+    good, x = jnp.array([[True, False], [False, True]]), jnp.array([[1.0, 2], [3, 4]])
+    weights, expected = jnp.array([1.0, 10]), [[-1, 40], [9, -1]]
+    one = _square_where_bad
+    by_row = jax.vmap(jax.vmap(one), in_axes=(0, 0, None))
+    np.testing.assert_array_equal(by_row(good, x, weights), expected)
+    by_column = jax.vmap(jax.vmap(one, in_axes=(0, 0, None)), in_axes=(1, 1, 0))
+    np.testing.assert_array_equal(by_column(good, x, weights).T, expected)
+    for i, j in np.ndindex(2, 2):
+        assert jax.jit(one)(good[i, j], x[i, j], weights[j]) == expected[i][j]
+
+
+def test_one_judgement_may_hold_for_all_examples():
+    x, weight = jnp.array([1.0, 2.0]), jnp.float32(3)
+    refine = jax.vmap(_square_where_bad, in_axes=(None, 0, None))
+    np.testing.assert_array_equal(refine(jnp.array(False), x, weight), [3, 12])
+    np.testing.assert_array_equal(refine(jnp.array(True), x, weight), [-1, -1])
+
+
+def test_a_batch_of_good_values_does_not_compute_better_ones():
+    calls = []
+
+    def better(x):
+        jax.debug.callback(lambda: calls.append(1))
+        return x
+
+    refine = jax.jit(jax.vmap(lambda g, x: _numerics.refined(g, x, better, x)))
+    refine(jnp.array([True, True]), jnp.ones(2)).block_until_ready()
+    jax.effects_barrier()
+    assert not calls
+    refine(jnp.array([True, False]), jnp.ones(2)).block_until_ready()
+    jax.effects_barrier()
+    assert calls
+
+
 # mean
 
 
