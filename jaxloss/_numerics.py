@@ -81,6 +81,10 @@ def times(x: Array, y: Array) -> Array:
     return jnp.where(x == 0, 0, x * y)
 
 
+#: Of fewer elements the careful form takes no longer than the branch around it.
+FEW = 64
+
+
 def refined(
     good: Array, value: Array, better: Callable[..., Array], *args: Array
 ) -> Array:
@@ -374,23 +378,39 @@ def _slope_of_others(logits: Array, highest: Array, label: Array) -> Array:
 def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
     """The sum of exponentials below the highest without the label's own.
 
-    None is above 1, so that the distance cuts off the label's own alone. A sum takes
-    a minimum into its pass over the batch, and a selection it does not. The minimum may
-    lose a nan there, the sign does not.
+    Usually the difference of two numbers, of which the second is not the larger half.
     """
-    share = jnp.exp(logits - highest)
-    return jnp.sum(jnp.sign(share) * jnp.minimum(share, _distance(logits, label)))
+    if logits.size < FEW:
+        return _sum_without(logits, highest, label)
+    total = jnp.sum(jnp.exp(logits - highest))
+    own = jnp.exp(at_label(logits, label) - highest)
+    return refined(
+        own <= total / 2, total - own, _sum_without, logits, highest, label
+    )
+
+
+def _sum_without(logits: Array, highest: Array, label: Array) -> Array:
+    # No exponential is above 1, so that the distance cuts off the label's own alone. A
+    # sum takes a minimum into its pass over the batch, and a selection it does not; the
+    # second operand of that minimum may be nan, the first would be lost.
+    distance = _distance(logits, label)
+    return jnp.sum(jnp.minimum(distance, jnp.exp(logits - highest)))
 
 
 def _distance(logits: Array, label: Array) -> Array:
-    """How far each class index is from the label.
+    """How far each class index is from the label."""
+    classes, label = _indices(logits, label)
+    return jnp.abs(classes - label).astype(logits.dtype)
+
+
+def _indices(logits: Array, label: Array) -> tuple[Array, Array]:
+    """All class indices, and the label as one of them.
 
     Counted in floating numbers where these are exact: they compile to faster programs.
     """
     exact = logits.size <= 1 / jnp.finfo(logits.dtype).eps
     dtype = logits.dtype if exact else label.dtype
-    distance = jnp.abs(jnp.arange(logits.size, dtype=dtype) - label.astype(dtype))
-    return distance.astype(logits.dtype)
+    return jnp.arange(logits.size, dtype=dtype), label.astype(dtype)
 
 
 @slopes(lambda x, y: is_label(x, y).astype(x.dtype), no_slope)
@@ -401,7 +421,8 @@ def at_label(x: Array, label: Array) -> Array:
 
 def is_label(x: Array, label: Array) -> Array:
     """Whether a class is the label."""
-    return _distance(x, label) == 0
+    classes, label = _indices(x, label)
+    return classes == label
 
 
 def unless_label(x: Array, label: Array) -> Array:
