@@ -3,6 +3,8 @@
 import functools
 import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,10 +87,10 @@ def times(x: Array, y: Array) -> Array:
 FEW = 64
 
 
-def refined(
-    good: Array, value: Array, better: Callable[..., Array], *args: Array
-) -> Array:
+def refined(good: Array, value: Any, better: Callable[..., Any], *args: Array) -> Any:
     """The value where it is good, and `better(*args)` where it is not.
+
+    A value may be a tuple of numbers.
 
     On the CPU a batch whose values are all good never computes the better ones; what an
     example gets does not depend on the others. Elsewhere both are computed, for a
@@ -97,7 +99,7 @@ def refined(
     """
 
     def both(good, value, *args):
-        return jnp.where(good, value, better(*args))
+        return jax.tree.map(partial(jnp.where, good), value, better(*args))
 
     def only_if_needed(good, value, *args):
         def keep(good, value, *args):
@@ -111,13 +113,14 @@ def refined(
 
     @choose.def_vmap
     def _batched(size, in_batched, *operands):
-        axes = [0 if batched else None for batched in in_batched]
-        good, value = (
-            operand if batched else jnp.broadcast_to(operand, (size, *operand.shape))
-            for operand, batched in zip(operands[:2], in_batched, strict=False)
-        )
-        lifted = jax.vmap(better, axes[2:])
-        return refined(good, value, lifted, *operands[2:]), True
+        def batched(x, already):
+            return x if already else jnp.broadcast_to(x, (size, *x.shape))
+
+        good, value, *args = operands
+        good, value = jax.tree.map(batched, (good, value), tuple(in_batched[:2]))
+        axes = [0 if already else None for already in in_batched[2:]]
+        result = refined(good, value, jax.vmap(better, axes), *args)
+        return result, jax.tree.map(lambda _: True, result)
 
     return choose(good, value, *args)
 
@@ -282,15 +285,30 @@ def top(x: Array) -> Array:
     return jax.lax.stop_gradient(jnp.clip(jnp.max(x, initial=-jnp.inf), -bound, bound))
 
 
-def surprises(logits: Array) -> tuple[Array, Array, Array]:
-    """Minus the log-probabilities, the highest logit, and `log_total`.
+def expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array, Array]:
+    """The sum of -weight log-probability, `log_total`, and the highest logit.
 
-    To be summed in a pass of their own; without derivatives.
+    A weight of 0 wins, as in `expectation`; nan where no probability is defined. No
+    derivative is defined.
     """
     highest = top(logits)
-    total = log_total(logits, highest)
-    logits, again, total = jax.lax.optimization_barrier((logits, highest, total))
-    return jnp.maximum(again - logits, -0.0) + total, highest, total
+    total = _log_total_between(logits, highest)
+    operands = jax.lax.optimization_barrier((weights, logits, highest, total))
+    weights, logits, again, total = operands
+    loss = jnp.sum(weights * ((again - logits) + total))
+    known = jnp.isfinite(loss) & jnp.isfinite(total)
+    careful = _expected_surprise_at_the_ends
+    return *refined(known, (loss, total), careful, *operands), highest
+
+
+def _expected_surprise_at_the_ends(
+    weights: Array, logits: Array, highest: Array, total: Array
+) -> tuple[Array, Array]:
+    at_the_ends = _log_total_at_the_ends(logits, highest)
+    total = jnp.where(jnp.isfinite(total), total, at_the_ends)
+    loss = expectation(weights, jnp.maximum(highest - logits, -0.0) + total)
+    unknown = jnp.isnan(total) & (logits.size > 0)
+    return jnp.where(unknown, jnp.nan, loss), total
 
 
 def _share_of_total(x: Array, top: Array) -> Array:
@@ -302,17 +320,35 @@ def _share_of_total(x: Array, top: Array) -> Array:
 def log_total(x: Array, top: Array) -> Array:
     """log(sum(exp(x - top))), exact also where one element outweighs all others.
 
-    nan when no share of the total is defined. The exponentials that are 1 are counted
-    apart from the others, and in a pass of their own: a sum takes one use of an
-    exponential into its pass over the batch, and no selection.
+    nan when no share of the total is defined.
     """
+    total = _log_total_between(x, top)
+    return refined(jnp.isfinite(total), total, _log_total_at_the_ends, x, top)
+
+
+def _log_total_between(x: Array, top: Array) -> Array:
+    """Finite, if neither all elements are impossible nor one is infinite or nan."""
+    total = jnp.sum(jnp.exp(x - top))
+    if x.size < FEW:
+        near_0 = _log_total_near_0(x, top)
+        value = jnp.where(total > 1.5, jnp.log(total), near_0)
+    else:
+        value = refined(total > 1.5, jnp.log(total), _log_total_near_0, x, top)
+    return jnp.where(total > 0, value, jnp.nan)
+
+
+def _log_total_near_0(x: Array, top: Array) -> Array:
+    """Where one exponential is 1, it is left out of the sum."""
+    x, top = jax.lax.optimization_barrier((x, top))
     exponentials = jnp.exp(x - top)
-    others = jnp.sum(exponentials - jnp.floor(exponentials))
-    x, top, others = jax.lax.optimization_barrier((x, top, others))
-    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1))
-    endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
-    total = jnp.where(endless, 0, others + (ones - 1))
-    return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
+    return jnp.log1p(jnp.sum(exponentials - jnp.floor(exponentials)))
+
+
+def _log_total_at_the_ends(x: Array, top: Array) -> Array:
+    """0 where one element is infinite and has all, nan elsewhere."""
+    x, top = jax.lax.optimization_barrier((x, top))
+    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1)) + nan_if_any(x)
+    return jnp.where((top == jnp.finfo(x.dtype).max) & (ones == 1), 0, jnp.nan)
 
 
 @jax.custom_jvp
@@ -378,29 +414,18 @@ def _slope_of_others(logits: Array, highest: Array, label: Array) -> Array:
 def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
     """The sum of exponentials below the highest without the label's own.
 
-    Usually the difference of two numbers, of which the second is not the larger half.
+    None is above 1, so that the distance cuts off the label's own alone. A sum takes
+    a minimum into its pass over the batch, and a selection it does not. The second
+    operand of that minimum may be nan; of the first it would be lost on some backends.
     """
-    if logits.size < FEW:
-        return _sum_without(logits, highest, label)
-    total = jnp.sum(jnp.exp(logits - highest))
-    own = jnp.exp(at_label(logits, label) - highest)
-    return refined(
-        own <= total / 2, total - own, _sum_without, logits, highest, label
-    )
-
-
-def _sum_without(logits: Array, highest: Array, label: Array) -> Array:
-    # No exponential is above 1, so that the distance cuts off the label's own alone. A
-    # sum takes a minimum into its pass over the batch, and a selection it does not; the
-    # second operand of that minimum may be nan, the first would be lost.
-    distance = _distance(logits, label)
-    return jnp.sum(jnp.minimum(distance, jnp.exp(logits - highest)))
+    share = jnp.exp(logits - highest)
+    return jnp.sum(jnp.minimum(_distance(logits, label), share))
 
 
 def _distance(logits: Array, label: Array) -> Array:
-    """How far each class index is from the label."""
+    """How far each class index is from the label, squared."""
     classes, label = _indices(logits, label)
-    return jnp.abs(classes - label).astype(logits.dtype)
+    return jnp.square(classes - label).astype(logits.dtype)
 
 
 def _indices(logits: Array, label: Array) -> tuple[Array, Array]:

@@ -203,27 +203,19 @@ def smooth_labels(
 
 @jax.custom_jvp
 def _cross_entropy(logits: Array, target: Array) -> Array:
-    surprises, _, total = _numerics.surprises(logits)
-    return _expected(target, surprises, total)
-
-
-def _expected(target: Array, surprises: Array, total: Array) -> Array:
-    """The expected surprise; nan, which a minimum may lose, where no total is known."""
-    loss = _numerics.expectation(target, surprises)
-    unknown = jnp.isnan(total) & (target.size > 0)
-    return jnp.where(unknown, jnp.nan, loss)
+    return _numerics.expected_surprise(target, logits)[0]
 
 
 @_cross_entropy.defjvp
 def _cross_entropy_jvp(primals, tangents):
     (logits, target), (change, target_change) = primals, tangents
-    surprises, highest, total = _numerics.surprises(logits)
-    loss = _expected(target, surprises, total)
+    loss, total, highest = _numerics.expected_surprise(target, logits)
     logits, target, highest, total = jax.lax.optimization_barrier(
         (logits, target, highest, total)
     )
     share = jnp.exp(logits - highest - total)
-    slope = jnp.where(share <= 1, share, 0) * jnp.sum(target) - target
+    share = jnp.where(share >= 0, jnp.minimum(share, 1), 0)  # inf is all, nan nothing
+    slope = share * jnp.sum(target) - target
     cost = highest - logits + total
     pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
     pull = pull + jnp.sum(jnp.where(jnp.isfinite(cost), cost, 0) * target_change)

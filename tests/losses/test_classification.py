@@ -27,29 +27,75 @@ def test_integer_labels_by_hand(label, smoothing, by_hand):
     np.testing.assert_allclose(loss, by_hand, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("logits", "label", "exact"),
-    [
-        ([1e8, 1e8], 0, math.log(2)),
-        ([1000.0, 990.0], 0, math.log1p(math.exp(-10))),
-        ([17.0, 0.0], 0, math.log1p(math.exp(-17))),
-        ([0.0, 17.0], 0, 17 + math.log1p(math.exp(-17))),
-        ([3e38, -3e38], 0, 0.0),
-        ([5.0], 0, 0.0),
-        ([math.inf, 0.0], 0, 0.0),
-        ([math.inf, 0.0], 1, math.inf),
-        ([-math.inf, 0.0], 0, math.inf),
-        ([-math.inf, 0.0], 1, 0.0),
-        ([math.inf, math.inf], 0, math.nan),
-        ([-math.inf, -math.inf], 0, math.nan),
-    ],
-)
+HARD_POINTS = [
+    ([1e8, 1e8], 0, math.log(2)),
+    ([1000.0, 990.0], 0, math.log1p(math.exp(-10))),
+    ([17.0, 0.0], 0, math.log1p(math.exp(-17))),
+    ([0.0, 17.0], 0, 17 + math.log1p(math.exp(-17))),
+    ([3e38, -3e38], 0, 0.0),
+    ([5.0], 0, 0.0),
+    ([math.inf, 0.0], 0, 0.0),
+    ([math.inf, 0.0], 1, math.inf),
+    ([-math.inf, 0.0], 0, math.inf),
+    ([-math.inf, 0.0], 1, 0.0),
+    ([math.inf, math.inf], 0, math.nan),
+    ([-math.inf, -math.inf], 0, math.nan),
+    ([math.nan, 0.0], 1, math.nan),
+    ([math.nan, math.inf], 1, math.nan),
+    ([0.0, -1e-9], 0, math.log(2)),
+]
+
+
+@pytest.mark.parametrize(("logits", "label", "exact"), HARD_POINTS)
 def test_integer_and_soft_labels_agree_at_the_hard_points(logits, label, exact):
     logits = jnp.array(logits)
     np.testing.assert_allclose(_xent(logits, label), exact, rtol=1e-6)
     target = jax.nn.one_hot(label, logits.size)
     soft = losses.softmax_cross_entropy(logits, target)
     np.testing.assert_allclose(soft, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [3, 63, 64, 200])
+def test_hard_points_among_many_impossible_classes_and_plain_examples(classes):
+    batch = [*HARD_POINTS, ([0.5, 1.0, 0.25], 1, None), ([17.0, 0.0], 1, None)]
+    logits = np.full((len(batch), classes), -np.inf, np.float32)
+    for row, (some, _, _) in zip(logits, batch, strict=True):
+        row[: len(some)] = some
+    label = np.array([label for _, label, _ in batch])
+    target = np.eye(classes, dtype=np.float32)[label]
+    integer = jax.vmap(jax.value_and_grad(_xent))(logits, label)
+    soft = jax.vmap(jax.value_and_grad(losses.softmax_cross_entropy))(logits, target)
+    exact = [_xent(jnp.array(z), y) if e is None else e for z, y, e in batch]
+    np.testing.assert_allclose(integer[0], exact, rtol=1e-6)
+    np.testing.assert_allclose(soft[0], exact, rtol=1e-6)
+    # The gradient p - y of a soft target is rounded as p is.
+    finite = ~np.isinf(integer[0])
+    np.testing.assert_allclose(soft[1][finite], integer[1][finite], atol=1.2e-7)
+    for row, (some, y, _) in zip(integer[1], batch, strict=True):
+        alone = jax.grad(_xent)(jnp.array(some), y)
+        np.testing.assert_allclose(row[: len(some)], alone, rtol=1e-6)
+        np.testing.assert_array_equal(row[len(some) :], 0)
+
+
+@pytest.mark.parametrize("classes", [20, 100])
+@pytest.mark.parametrize("scale", [0.1, 3, 30])
+def test_cross_entropies_are_exact_for_every_certainty(classes, scale):
+    rng = np.random.default_rng(classes)
+    logits = scale * rng.standard_normal((256, classes), np.float32)
+    target = rng.dirichlet(np.full(classes, 0.02), 256).astype(np.float32)
+    best = logits.argmax(-1)
+    target[:128] = np.eye(classes)[best[:128]]
+    wide = logits.astype(np.float64)
+    below = wide - wide.max(-1, keepdims=True)
+    others = np.exp(below)
+    np.put_along_axis(others, best[:, None], 0, -1)
+    log_p = below - np.log1p(others.sum(-1, keepdims=True))
+    exact = -(target.astype(np.float64) * log_p).sum(-1)
+    soft = jax.vmap(losses.softmax_cross_entropy)(logits, target)
+    np.testing.assert_allclose(soft, exact, rtol=3e-6, atol=1e-37)
+    integer = jax.vmap(_xent)(logits, best)
+    own = np.take_along_axis(log_p, best[:, None], -1)[:, 0]
+    np.testing.assert_allclose(integer, -own, rtol=3e-6, atol=1e-37)
 
 
 def test_optax_cancels_where_we_do_not():
