@@ -119,7 +119,8 @@ def refined(good: Array, value: Any, better: Callable[..., Any], *args: Array) -
         good, value, *args = operands
         good, value = jax.tree.map(batched, (good, value), tuple(in_batched[:2]))
         axes = [0 if already else None for already in in_batched[2:]]
-        result = refined(good, value, jax.vmap(better, axes), *args)
+        lifted = jax.vmap(better, axes, axis_size=size)
+        result = refined(good, value, lifted, *args)
         return result, jax.tree.map(lambda _: True, result)
 
     return choose(good, value, *args)
@@ -285,20 +286,44 @@ def top(x: Array) -> Array:
     return jax.lax.stop_gradient(jnp.clip(jnp.max(x, initial=-jnp.inf), -bound, bound))
 
 
-def expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array, Array]:
-    """The sum of -weight log-probability, `log_total`, and the highest logit.
+def expected_surprise(weights: Array, logits: Array) -> Array:
+    """The sum of -weight log-probability.
 
-    A weight of 0 wins, as in `expectation`; nan where no probability is defined. No
-    derivative is defined.
+    A weight of 0 wins, as in `expectation`; nan where no probability is defined. Its
+    slopes are the true ones, in a pass of their own.
     """
+    return _expected_surprise(weights, logits)[0]
+
+
+@jax.custom_jvp
+def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
+    """With `log_total`."""
     highest = top(logits)
     total = _log_total_between(logits, highest)
     operands = jax.lax.optimization_barrier((weights, logits, highest, total))
-    weights, logits, again, total = operands
-    loss = jnp.sum(weights * ((again - logits) + total))
+    weights, logits, highest, total = operands
+    loss = jnp.sum(weights * ((highest - logits) + total))
     known = jnp.isfinite(loss) & jnp.isfinite(total)
     careful = _expected_surprise_at_the_ends
-    return *refined(known, (loss, total), careful, *operands), highest
+    return refined(known, (loss, total), careful, *operands)
+
+
+@_expected_surprise.defjvp
+def _expected_surprise_jvp(primals, tangents):
+    loss, total = _expected_surprise(*primals)
+    (weights, logits), (weights_change, change) = primals, tangents
+    weights, logits, highest, total = jax.lax.optimization_barrier(
+        (weights, logits, top(logits), total)
+    )
+    share = jnp.exp(logits - highest - total)
+    share = jnp.where(share >= 0, jnp.minimum(share, 1), 0)  # inf is all, nan nothing
+    slope = share * jnp.sum(weights) - weights
+    cost = highest - logits + total
+    pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
+    pull += jnp.sum(jnp.where(jnp.isfinite(cost), cost, 0) * weights_change)
+    # A division is done once for each example, and not for each of its classes.
+    known = jnp.where(jnp.isnan(loss), jnp.inf, 1)
+    return (loss, total), (pull / known, jnp.sum(share * change) / known)
 
 
 def _expected_surprise_at_the_ends(

@@ -40,7 +40,6 @@ EXCEPTIONS = {
     "categorical_hinge_loss": _RIVAL,
     "margin": _RIVAL,
     "error_norm": "the probabilities, which are squared and summed",
-    "multi_margin_loss": "which rivals fall short is counted for the label's slope",
     "multilabel_margin_loss": _PAIRS,
     "multilabel_margin_loss_with_integer_labels": _PAIRS,
     "ntxent": _SIMILARITIES,

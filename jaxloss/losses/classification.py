@@ -1,6 +1,5 @@
 """Losses that judge the scores of several classes against the true one."""
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -146,7 +145,7 @@ def softmax_cross_entropy(
         target = target * _inputs.option(
             "class_weights", class_weights, logits.shape, logits
         )
-    return _cross_entropy(logits, target)
+    return _numerics.expected_surprise(target, logits)
 
 
 def safe_softmax_cross_entropy(logits: ArrayLike, target: ArrayLike, /) -> Array:
@@ -199,28 +198,6 @@ def smooth_labels(
         where = jnp.ones(target.shape, bool)
     where = _inputs.mask("where", where, target.shape)
     return _numerics.smooth(jnp.where(where, target, 0), where, alpha)
-
-
-@jax.custom_jvp
-def _cross_entropy(logits: Array, target: Array) -> Array:
-    return _numerics.expected_surprise(target, logits)[0]
-
-
-@_cross_entropy.defjvp
-def _cross_entropy_jvp(primals, tangents):
-    (logits, target), (change, target_change) = primals, tangents
-    loss, total, highest = _numerics.expected_surprise(target, logits)
-    logits, target, highest, total = jax.lax.optimization_barrier(
-        (logits, target, highest, total)
-    )
-    share = jnp.exp(logits - highest - total)
-    share = jnp.where(share >= 0, jnp.minimum(share, 1), 0)  # inf is all, nan nothing
-    slope = share * jnp.sum(target) - target
-    cost = highest - logits + total
-    pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
-    pull = pull + jnp.sum(jnp.where(jnp.isfinite(cost), cost, 0) * target_change)
-    # A division is done once for each example, and not for each of its classes.
-    return loss, pull / jnp.where(jnp.isnan(loss), jnp.inf, 1)
 
 
 @_numerics.slopes(

@@ -138,8 +138,10 @@ def multi_margin_loss(
     (score,) = _inputs.event(("classes",), score=score)
     label = _inputs.label(label, score.size)
     margin = _inputs.option("margin", margin, (), score)
-    mean = _mean_shortfall if p == 1 else _mean_squared_shortfall
-    loss = mean(score, label, margin)
+    if p == 1:
+        loss = _shortfall_in_all(score, label, margin) / score.size
+    else:
+        loss = _half_squares(score, label, margin) / (score.size / 2)
     if class_weights is None:
         return loss
     weights = _inputs.option("class_weights", class_weights, score.shape, score)
@@ -207,43 +209,75 @@ def _shortfall(score: Array, label: Array, margin: Array) -> Array:
     return jnp.where(short <= 0, 0, short) + _numerics.nan_if_any(score)
 
 
-def _shortfalls(score: Array, label: Array, margin: Array) -> Array:
-    """How far the label falls short of the margin to each rival."""
+def _shortfalls(score: Array, own: Array, margin: Array) -> Array:
+    """How far a class of this score falls short of the margin to each class.
+
+    By the second operand, a nan of which is not lost, of a maximum with a hidden 0.
+    """
+    nothing = 0 * _numerics.hidden_one(score)
+    return jnp.maximum(nothing, score + (margin - own))
+
+
+def _total(
+    of: Callable[[Array], Array], score: Array, label: Array, margin: Array
+) -> Array:
+    """The sum over the rivals, where the label falls short of the margin to itself."""
+    own = _numerics.at_label(score, label)
+    total = jnp.sum(of(_shortfalls(score, own, margin)))
+    total = total - of(_shortfalls(own, own, margin))
+    finite = jnp.isfinite(total)
+    careful = partial(_total_at_the_ends, of)
+    return _numerics.refined(finite, total, careful, score, label, margin)
+
+
+def _total_at_the_ends(
+    of: Callable[[Array], Array], score: Array, label: Array, margin: Array
+) -> Array:
+    """Where scores are infinite or nan; impossible rivals are none."""
     held = jnp.maximum(score, jnp.finfo(score.dtype).min)  # -inf - -inf would be nan
-    short = margin - _numerics.at_label(score, label) + held
-    return jnp.minimum(jnp.maximum(short, 0), _numerics.unless_label(score, label))
+    short = jnp.maximum(margin - _numerics.at_label(score, label) + held, 0)
+    short = jnp.minimum(short, _numerics.unless_label(score, label))
+    return jnp.sum(of(short)) + _numerics.nan_if_any(score)
 
 
 def _pull(
-    of: Callable[[Array], Array], score: Array, label: Array, margin: Array
+    total: Callable[..., Array],
+    of: Callable[[Array], Array],
+    score: Array,
+    label: Array,
+    margin: Array,
 ) -> Array:
     """What moves rivals moves the label the other way."""
-    total = jnp.sum(of(_shortfalls(score, label, margin)))
-    score, label, margin, total = jax.lax.optimization_barrier(
-        (score, label, margin, total)
+    sum_of_rivals = total(score, label, margin)
+    score, label, margin, sum_of_rivals = jax.lax.optimization_barrier(
+        (score, label, margin, sum_of_rivals)
     )
-    hit = _numerics.is_label(score, label)
-    return jnp.where(hit, -total, of(_shortfalls(score, label, margin))) / score.size
+    short = score + (margin - _numerics.at_label(score, label))
+    rivals = jnp.where(short > 0, of(short), 0)
+    return jnp.where(_numerics.is_label(score, label), -sum_of_rivals, rivals)
 
 
 @_numerics.slopes(
-    partial(_pull, jnp.sign),
+    lambda s, y, m: jnp.zeros_like(s),
     _numerics.no_slope,
-    lambda s, y, m: jnp.mean(jnp.sign(_shortfalls(s, y, m))),
+    lambda s, y, m: jnp.zeros_like(m),
 )
-def _mean_shortfall(score: Array, label: Array, margin: Array) -> Array:
-    total = jnp.sum(_shortfalls(score, label, margin))
-    return total / score.size + _numerics.nan_if_any(score)
+def _count(score: Array, label: Array, margin: Array) -> Array:
+    return _total(jnp.sign, score, label, margin)
 
 
-@_numerics.slopes(
-    partial(_pull, lambda short: 2 * short),
-    _numerics.no_slope,
-    lambda s, y, m: jnp.mean(2 * _shortfalls(s, y, m)),
-)
-def _mean_squared_shortfall(score: Array, label: Array, margin: Array) -> Array:
-    total = jnp.sum(_shortfalls(score, label, margin) ** 2)
-    return total / score.size + _numerics.nan_if_any(score)
+@_numerics.slopes(partial(_pull, _count, jnp.sign), _numerics.no_slope, _count)
+def _shortfall_in_all(score: Array, label: Array, margin: Array) -> Array:
+    return _total(lambda short: short, score, label, margin)
+
+
+def _half_slope(score: Array, label: Array, margin: Array) -> Array:
+    return _pull(_shortfall_in_all, lambda short: short, score, label, margin)
+
+
+@_numerics.slopes(_half_slope, _numerics.no_slope, _shortfall_in_all)
+def _half_squares(score: Array, label: Array, margin: Array) -> Array:
+    return _total(jnp.square, score, label, margin) / 2
 
 
 def _runner_up(score: Array, target: Array) -> tuple[Array, Array]:
