@@ -43,9 +43,7 @@ def kl_divergence(log_prediction: ArrayLike, target: ArrayLike, /) -> Array:
     References:
         Kullback & Leibler, *On Information and Sufficiency*, 1951.
     """
-    log_prediction, target = _distributions(log_prediction, target)
-    valid = jnp.min(target, initial=0) >= 0
-    return jnp.where(valid, _relative_entropy(log_prediction, target), jnp.nan)
+    return _relative_entropy(*_distributions(log_prediction, target))
 
 
 def kl_divergence_with_log_targets(
@@ -146,8 +144,17 @@ def _log(target: Array) -> Array:
 
 @_numerics.slopes(lambda log_p, t: -t, lambda log_p, t: _log(t) + 1 - log_p)
 def _relative_entropy(log_prediction: Array, target: Array) -> Array:
+    # Of a target below 0 the logarithm is nan; one of 0 is taken for the smallest.
+    log_target = jnp.log(target + jnp.finfo(target.dtype).tiny)
+    loss = jnp.sum(target * (log_target - log_prediction))
+    careful = _relative_entropy_at_the_ends
+    return _numerics.refined(jnp.isfinite(loss), loss, careful, log_prediction, target)
+
+
+def _relative_entropy_at_the_ends(log_prediction: Array, target: Array) -> Array:
     loss = _numerics.expectation(target, _log(target) - log_prediction)
-    return loss + _numerics.nan_if_any(log_prediction)
+    loss = loss + _numerics.nan_if_any(log_prediction) + _numerics.nan_if_any(target)
+    return jnp.where(jnp.min(target, initial=0) >= 0, loss, jnp.nan)
 
 
 @_numerics.slopes(
@@ -155,6 +162,15 @@ def _relative_entropy(log_prediction: Array, target: Array) -> Array:
     lambda log_p, s: _numerics.times(jnp.exp(s), s - log_p + 1),
 )
 def _relative_entropy_of_log(log_prediction: Array, log_target: Array) -> Array:
+    loss = jnp.sum(jnp.exp(log_target) * (log_target - log_prediction))
+    finite = jnp.isfinite(loss)
+    careful = _relative_entropy_of_log_at_the_ends
+    return _numerics.refined(finite, loss, careful, log_prediction, log_target)
+
+
+def _relative_entropy_of_log_at_the_ends(
+    log_prediction: Array, log_target: Array
+) -> Array:
     floor = jnp.finfo(log_target.dtype).min
     costs = jnp.maximum(log_target, floor) - log_prediction
     loss = _numerics.expectation(jnp.exp(log_target), costs)
