@@ -486,6 +486,17 @@ def highest_other(x: Array, label: Array) -> Array:
     return jnp.max(jnp.minimum(x, (_distance(x, label) - 0.5) * jnp.inf))
 
 
+def place_of_highest_other(x: Array, label: Array) -> Array:
+    """The first place that has it, as a label; without derivatives."""
+    x, label, highest = jax.lax.optimization_barrier(
+        (x, label, highest_other(x, label))
+    )
+    classes, _ = _indices(x, label)
+    places = classes.astype(x.dtype) + x.size * jnp.sign(highest - x)
+    excluded = (0.5 - _distance(x, label)) * jnp.inf
+    return jnp.min(jnp.maximum(places, excluded)).astype(label.dtype)
+
+
 def within(x: Array, least: float, most: float) -> Array:
     """Whether all is within these bounds; what is nan is not."""
     x = jax.lax.stop_gradient(x)

@@ -192,11 +192,14 @@ def _behind(score: Array, label: Array) -> Array:
 
 
 def _shortfall_slope(score: Array, label: Array, margin: Array) -> Array:
-    hit = _numerics.is_label(score, label)
-    best = jnp.argmax(jnp.where(hit, -jnp.inf, score))
-    rival = _numerics.is_label(score, best) & ~hit
-    direction = rival.astype(score.dtype) - hit.astype(score.dtype)
-    return jnp.where(margin + _behind(score, label) > 0, direction, 0)
+    short = margin + _behind(score, label)
+    rival = _numerics.place_of_highest_other(score, label)
+    score, label, short, rival = jax.lax.optimization_barrier(
+        (score, label, short, rival)
+    )
+    rises = _numerics.is_label(score, rival).astype(score.dtype)
+    falls = _numerics.is_label(score, label).astype(score.dtype)
+    return jnp.where(short > 0, rises - falls, 0)
 
 
 @_numerics.slopes(
