@@ -481,20 +481,36 @@ def unless_label(x: Array, label: Array) -> Array:
     return distance / jnp.maximum(1 - distance, 0)
 
 
-def highest_other(x: Array, label: Array) -> Array:
-    """The highest element but for the label's, without derivatives."""
-    return jnp.max(jnp.minimum(x, (_distance(x, label) - 0.5) * jnp.inf))
+def _behind_slope(x: Array, label: Array) -> Array:
+    rival = _place_of_highest_other(x, label)
+    x, label, rival = jax.lax.optimization_barrier((x, label, rival))
+    return is_label(x, rival).astype(x.dtype) - is_label(x, label).astype(x.dtype)
 
 
-def place_of_highest_other(x: Array, label: Array) -> Array:
-    """The first place that has it, as a label; without derivatives."""
-    x, label, highest = jax.lax.optimization_barrier(
-        (x, label, highest_other(x, label))
-    )
+@slopes(_behind_slope, no_slope)
+def behind(x: Array, label: Array) -> Array:
+    """How far the label's element is behind the highest other one.
+
+    nan for a label below 0 and where an element is nan. Of rivals that tie, the first
+    has the slope.
+    """
+    return _highest_other(x, label) - at_label(x, label) + nan_if_any(x)
+
+
+def _highest_other(x: Array, label: Array) -> Array:
+    # As in `hidden_one`, but for constants that the compiler would find again.
+    one = 1 + jnp.minimum(jnp.square(label.astype(x.dtype)), 0)
+    edge = _distance(x, label) - one / 2
+    return jnp.max(jnp.minimum(x, edge * (one * jnp.inf)))
+
+
+def _place_of_highest_other(x: Array, label: Array) -> Array:
+    highest = _highest_other(x, label)
+    x, label, highest = jax.lax.optimization_barrier((x, label, highest))
     classes, _ = _indices(x, label)
-    places = classes.astype(x.dtype) + x.size * jnp.sign(highest - x)
-    excluded = (0.5 - _distance(x, label)) * jnp.inf
-    return jnp.min(jnp.maximum(places, excluded)).astype(label.dtype)
+    below = jnp.minimum((highest - x) / jnp.finfo(x.dtype).tiny, 1)
+    last = jnp.maximum(below, 1 - _distance(x, label))
+    return jnp.min(classes.astype(x.dtype) + x.size * last).astype(label.dtype)
 
 
 def within(x: Array, least: float, most: float) -> Array:

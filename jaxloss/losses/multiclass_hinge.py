@@ -50,7 +50,8 @@ def multiclass_hinge_loss(
     """
     (score,) = _inputs.event(("classes",), score=score)
     label = _inputs.label(label, score.size)
-    return _shortfall(score, label, _inputs.option("margin", margin, (), score))
+    margin = _inputs.option("margin", margin, (), score)
+    return _ramp(margin + _numerics.behind(score, label))
 
 
 def multiclass_perceptron_loss(score: ArrayLike, label: ArrayLike, /) -> Array:
@@ -86,7 +87,7 @@ def multiclass_perceptron_loss(score: ArrayLike, label: ArrayLike, /) -> Array:
     """
     (score,) = _inputs.event(("classes",), score=score)
     label = _inputs.label(label, score.size)
-    return _shortfall(score, label, jnp.zeros((), score.dtype))
+    return _ramp(_numerics.behind(score, label))
 
 
 def multi_margin_loss(
@@ -186,30 +187,9 @@ def categorical_hinge_loss(score: ArrayLike, target: ArrayLike, /) -> Array:
     return _categorical_hinge(score, target)
 
 
-def _behind(score: Array, label: Array) -> Array:
-    """How far the label is behind its best rival; nan for a label below 0."""
-    return _numerics.highest_other(score, label) - _numerics.at_label(score, label)
-
-
-def _shortfall_slope(score: Array, label: Array, margin: Array) -> Array:
-    short = margin + _behind(score, label)
-    rival = _numerics.place_of_highest_other(score, label)
-    score, label, short, rival = jax.lax.optimization_barrier(
-        (score, label, short, rival)
-    )
-    rises = _numerics.is_label(score, rival).astype(score.dtype)
-    falls = _numerics.is_label(score, label).astype(score.dtype)
-    return jnp.where(short > 0, rises - falls, 0)
-
-
-@_numerics.slopes(
-    _shortfall_slope,
-    _numerics.no_slope,
-    lambda s, y, m: (m + _behind(s, y) > 0).astype(s.dtype),
-)
-def _shortfall(score: Array, label: Array, margin: Array) -> Array:
-    short = margin + _behind(score, label)
-    return jnp.where(short <= 0, 0, short) + _numerics.nan_if_any(score)
+@_numerics.slopes(lambda short: (short > 0).astype(short.dtype))
+def _ramp(short: Array) -> Array:
+    return jnp.where(short <= 0, 0, short)
 
 
 def _shortfalls(score: Array, own: Array, margin: Array) -> Array:

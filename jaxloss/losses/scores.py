@@ -111,13 +111,12 @@ def margin(
         raise ValueError(f"`logits` must have at least two classes, got {classes}.")
     label = _inputs.label(label, classes)
     valid = (label >= 0) & _has_probabilities(logits)
-    logits = jnp.where(valid, logits, 0)
     if temperature is not None:
         _inputs.positive("temperature", temperature)
+        logits = jnp.where(valid, logits, 0)
         below = logits - jax.lax.stop_gradient(jnp.max(logits))  # overflows only down
         logits = jnp.exp(_numerics.log_softmax(below / temperature))
-    others = logits.at[label].set(-jnp.inf)
-    return jnp.where(valid, logits[label] - others[jnp.argmax(others)], jnp.nan)
+    return jnp.where(valid, -_numerics.behind(logits, label), jnp.nan)
 
 
 def _has_probabilities(logits: Array) -> Array:
