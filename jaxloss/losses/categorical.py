@@ -161,12 +161,9 @@ def nll_loss(
     label = _inputs.label(label, log_prob.size)
     own = _numerics.at_label(log_prob, label)
     if class_weights is None:
-        loss = -own
-    else:
-        weights = _inputs.option(
-            "class_weights", class_weights, log_prob.shape, log_prob
-        )
-        loss = _numerics.times(_numerics.at_label(weights, label), -own)
+        return -own
+    weights = _inputs.option("class_weights", class_weights, log_prob.shape, log_prob)
+    loss = _numerics.times(_numerics.at_label(weights, label), -own)
     return jnp.where(jnp.isnan(own), jnp.nan, loss)
 
 
