@@ -354,11 +354,12 @@ def log_total(x: Array, top: Array) -> Array:
 def _log_total_between(x: Array, top: Array) -> Array:
     """Finite, if neither all elements are impossible nor one is infinite or nan."""
     total = jnp.sum(jnp.exp(x - top))
+    # Beyond a share of 8/9 the last digits of the total are no longer those of its log.
+    large, value = total > 9 / 8, jnp.log(total)
     if x.size < FEW:
-        near_0 = _log_total_near_0(x, top)
-        value = jnp.where(total > 1.5, jnp.log(total), near_0)
+        value = jnp.where(large, value, _log_total_near_0(x, top))
     else:
-        value = refined(total > 1.5, jnp.log(total), _log_total_near_0, x, top)
+        value = refined(large, value, _log_total_near_0, x, top)
     return jnp.where(total > 0, value, jnp.nan)
 
 
