@@ -2,12 +2,8 @@
 
 import argparse
 import importlib
-import os
 
-# Before any framework starts: threads of one must not spin while another is timed.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+from benchmarks import environment
 
 # The module of each subject, and how many rounds of a clock are usual.
 SUBJECTS = {
@@ -31,19 +27,29 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, help="of a clock: 9 for losses, 15 for step, else 5"
     )
+    parser.add_argument(
+        "--device",
+        choices=["cpu", "gpu", "tpu"],
+        help="what is timed on: that of JAX_PLATFORMS, or the one that JAX finds",
+    )
     parser.add_argument("--save", action="store_true", help="into benchmarks/results")
     options = parser.parse_args()
 
-    if options.what == "readme":
-        from benchmarks import readme
-
-        print(readme.run())
-        return
     module, rounds = SUBJECTS[options.what]
+    if rounds is None and options.device is not None:
+        parser.error(f"{options.what} is not timed and has no --device")
+    # What is not timed needs no accelerator.
+    environment.prepare(options.device if rounds else "cpu")
     subject = importlib.import_module(f"benchmarks.{module}")
+    if options.what == "readme":
+        print(subject.run())
+        return
     if rounds is None:
         results = subject.run(options.only)
     else:
+        from benchmarks import devices  # imports JAX, whose platforms are now chosen
+
+        devices.check(options.device)
         results = subject.run(options.only, options.shapes, options.rounds or rounds)
     print(subject.table(results))
     if options.save:

@@ -7,24 +7,31 @@ where the loss is elementwise. A call that a library does not have is left out.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import optax
 import tensorflow as tf
 import torch
 import torch.nn.functional as F
 
+from benchmarks.shapes import CLASSES, ELEMENTS, SMALL, Shape
 from jaxloss import losses
 
-Shape = tuple[int, int]
 Inputs = tuple[np.ndarray, ...]
 
-SMALL = (128, 16)
-ELEMENTS = ((4096, 256), (16384, 1024))
-CLASSES = ((65536, 10), (8192, 1000), (1024, 32768))
+# What a loss has to do for each element, for the claims about the memory's speed.
+POLYNOMIAL = "polynomial"  # additions, products, comparisons
+ONE = "one transcendental"  # a softplus, an exponential or logarithms of an input
+SOFTMAX = "softmax cross-entropy"
 
 
 class Case(NamedTuple):
-    """One loss and its peers; the gradient is that by the first input."""
+    """One loss and its peers; the gradient is that by the first input.
+
+    No work is named where none of the claims is meant: `nll_loss` reads one number of
+    an example, `sigmoid_focal_loss` has a softplus and a power of a sigmoid, and a
+    cosine is a quotient of sums.
+    """
 
     loss: Callable[..., Any]
     inputs: Callable[[np.random.Generator, Shape], Inputs]
@@ -32,6 +39,8 @@ class Case(NamedTuple):
     optax: Callable[..., Any] | None = None
     torch: Callable[..., Any] | None = None
     tensorflow: Callable[..., Any] | None = None
+    keras: Callable[..., Any] | None = None  # with its backend TensorFlow
+    work: str | None = None
 
 
 def _numbers(rng: np.random.Generator, shape: Shape) -> Inputs:
@@ -136,6 +145,8 @@ CASES = {
         optax=lambda p, t: optax.losses.squared_error(p, t).mean(-1),
         torch=lambda p, t: F.mse_loss(p, t, reduction="none").mean(-1),
         tensorflow=lambda p, t: tf.reduce_mean(tf.math.squared_difference(p, t), -1),
+        keras=lambda p, t: keras.losses.mean_squared_error(t, p),
+        work=POLYNOMIAL,
     ),
     "absolute_error": Case(
         losses.absolute_error,
@@ -143,6 +154,8 @@ CASES = {
         **_over_elements,
         torch=lambda p, t: F.l1_loss(p, t, reduction="none").mean(-1),
         tensorflow=lambda p, t: tf.reduce_mean(tf.abs(p - t), -1),
+        keras=lambda p, t: keras.losses.mean_absolute_error(t, p),
+        work=POLYNOMIAL,
     ),
     "huber_loss": Case(
         losses.huber_loss,
@@ -151,6 +164,8 @@ CASES = {
         optax=lambda p, t: optax.losses.huber_loss(p, t).mean(-1),
         torch=lambda p, t: F.huber_loss(p, t, reduction="none").mean(-1),
         tensorflow=_huber_of_tensorflow,
+        keras=lambda p, t: keras.losses.huber(t, p),
+        work=POLYNOMIAL,
     ),
     "log_cosh": Case(
         losses.log_cosh,
@@ -158,6 +173,8 @@ CASES = {
         **_over_elements,
         optax=lambda p, t: optax.losses.log_cosh(p, t).mean(-1),
         tensorflow=_log_cosh_of_tensorflow,
+        keras=lambda p, t: keras.losses.log_cosh(t, p),
+        work=ONE,
     ),
     "hinge_loss": Case(
         losses.hinge_loss,
@@ -165,6 +182,8 @@ CASES = {
         **_over_elements,
         optax=lambda p, t: optax.losses.hinge_loss(p, t).mean(-1),
         tensorflow=lambda p, t: tf.reduce_mean(tf.maximum(1 - p * t, 0), -1),
+        keras=lambda p, t: keras.losses.hinge(t, p),
+        work=POLYNOMIAL,
     ),
     "sigmoid_binary_cross_entropy": Case(
         losses.sigmoid_binary_cross_entropy,
@@ -177,6 +196,8 @@ CASES = {
         tensorflow=lambda z, y: tf.reduce_mean(
             tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=z), -1
         ),
+        keras=lambda z, y: keras.losses.binary_crossentropy(y, z, from_logits=True),
+        work=ONE,
     ),
     "sigmoid_focal_loss": Case(
         losses.sigmoid_focal_loss,
@@ -185,6 +206,9 @@ CASES = {
         optax=lambda z, y: optax.losses.sigmoid_focal_loss(z, y).mean(-1),
         torch=_focal_of_torch,
         tensorflow=_focal_of_tensorflow,
+        keras=lambda z, y: keras.losses.binary_focal_crossentropy(
+            y, z, from_logits=True
+        ),
     ),
     "binary_cross_entropy": Case(
         losses.binary_cross_entropy,
@@ -194,6 +218,8 @@ CASES = {
         tensorflow=lambda p, y: tf.reduce_mean(
             -(y * tf.math.log(p) + (1 - y) * tf.math.log(1 - p)), -1
         ),
+        keras=lambda p, y: keras.losses.binary_crossentropy(y, p),
+        work=ONE,
     ),
     "poisson_nll_loss": Case(
         losses.poisson_nll_loss,
@@ -203,6 +229,7 @@ CASES = {
         tensorflow=lambda p, t: tf.reduce_mean(
             tf.nn.log_poisson_loss(targets=t, log_input=p), -1
         ),
+        work=ONE,
     ),
     "softmax_cross_entropy_with_integer_labels": Case(
         losses.softmax_cross_entropy_with_integer_labels,
@@ -213,6 +240,10 @@ CASES = {
         tensorflow=lambda z, y: tf.nn.sparse_softmax_cross_entropy_with_logits(
             labels=y, logits=z
         ),
+        keras=lambda z, y: keras.losses.sparse_categorical_crossentropy(
+            y, z, from_logits=True
+        ),
+        work=SOFTMAX,
     ),
     "softmax_cross_entropy": Case(
         losses.softmax_cross_entropy,
@@ -223,6 +254,10 @@ CASES = {
         tensorflow=lambda z, y: tf.nn.softmax_cross_entropy_with_logits(
             labels=y, logits=z
         ),
+        keras=lambda z, y: keras.losses.categorical_crossentropy(
+            y, z, from_logits=True
+        ),
+        work=SOFTMAX,
     ),
     "nll_loss": Case(
         losses.nll_loss,
@@ -237,18 +272,21 @@ CASES = {
         optax=optax.losses.kl_divergence,
         torch=lambda p, t: F.kl_div(p, t, reduction="none").sum(-1),
         tensorflow=_kl_of_tensorflow,
+        work=ONE,
     ),
     "multiclass_hinge_loss": Case(
         losses.multiclass_hinge_loss,
         _labels,
         **_over_classes,
         optax=optax.losses.multiclass_hinge_loss,
+        work=POLYNOMIAL,
     ),
     "multi_margin_loss": Case(
         losses.multi_margin_loss,
         _labels,
         **_over_classes,
         torch=lambda z, y: F.multi_margin_loss(z, y, reduction="none"),
+        work=POLYNOMIAL,
     ),
     "cosine_distance": Case(
         losses.cosine_distance,
@@ -257,5 +295,6 @@ CASES = {
         optax=optax.losses.cosine_distance,
         torch=lambda a, b: 1 - F.cosine_similarity(a, b),
         tensorflow=_cosine_of_tensorflow,
+        keras=lambda a, b: 1 + keras.losses.cosine_similarity(a, b),
     ),
 }

@@ -1,107 +1,119 @@
 """Losses beside those of other libraries: `python -m benchmarks losses`."""
 
 import os
-import statistics
+import tempfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks import contestants, provenance, stopwatch
-from benchmarks.cases import CASES, SMALL
-from benchmarks.ratios import best_over_ours, geometric_mean
+from benchmarks import contestants, plots, provenance, stopwatch
+from benchmarks.cases import CASES, Inputs
+from benchmarks.losses_page import table as table
+from benchmarks.ratios import OPTAX, OURS, READ
+from benchmarks.shapes import BATCHES, BFLOAT16, LARGE, SMALL, WIDTH, Shape
 
-MODES = {
-    "value": contestants.values,
-    "value and gradient": contestants.values_and_gradients,
-}
-PACKAGES = ("jax", "jaxlib", "optax", "torch", "tensorflow", "numpy")
+PACKAGES = ("jax", "jaxlib", "optax", "torch", "tensorflow", "keras", "numpy")
+# Of time against the batch: which losses, and who.
+SWEPT = (
+    "squared_error",
+    "huber_loss",
+    "sigmoid_binary_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
+)
+SWEPT_BY = (OURS, OPTAX, "torch.compile", "tf.function, XLA")
+# Samples of what takes long, and of the many points of the plot.
+FEWER_ROUNDS = 5
+
+
+class Plan(NamedTuple):
+    """What is timed at once: one loss of one batch by all."""
+
+    loss: str
+    shape: Shape
+    dtype: str
+    mode: str
+    only: Sequence[str] = ()  # who takes part; all if empty
 
 
 def run(only: list[str], shapes: str, rounds: int) -> dict:
     """Times every case; agreement is asserted before a clock starts."""
     torch.set_num_threads(os.cpu_count() or 1)
+    small = shapes == "small"
     names = only or list(CASES)
     plan = [
-        (name, shape, mode)
+        Plan(name, shape, "float32", mode)
         for name in names
         for shape in CASES[name].shapes
-        if shapes == "full" or shape == SMALL
-        for mode in MODES
+        if not small or shape == SMALL
+        for mode in contestants.MODES
     ]
-    cases = []
-    for name, shape, mode in (bar := tqdm(plan, unit="case")):
-        bar.set_postfix_str(f"{name} {shape} {mode}")
-        inputs = CASES[name].inputs(np.random.default_rng(0), shape)
-        runs = MODES[mode](CASES[name], inputs)
-        contestants.assert_agreement(runs)
-        samples = stopwatch.race(runs, rounds)
-        cases.append({"loss": name, "shape": shape, "mode": mode, "ms": samples})
-    return {"about": provenance.about(PACKAGES), "cases": cases}
-
-
-def table(results: dict) -> str:
-    """The results as a page of Markdown, the cases lost marked."""
-    about = results["about"]
-    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
-    lines = [
-        "# Losses beside those of other libraries",
-        "",
-        "Milliseconds, median (minimum) of blocks in alternation in one process; one "
-        "loss for each example of a batch, float32. *Ratio*: the best peer's median "
-        "over ours, above 1 where jaxloss is the faster one; below 1 in **bold**.",
-        "",
-        f"{about['device']}, {about['cores']} cores; Python {about['python']}, "
-        f"{versions}; commit {about['commit']}.",
-        "",
-        *_summary(results["cases"]),
-        "",
-        "| loss | shape | mode | jaxloss | optax, jit | PyTorch | torch.compile "
-        "| tf.function | tf.function, XLA | ratio |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for case in results["cases"]:
-        peers = ("jaxloss", "optax, jit", "PyTorch", "torch.compile")
-        peers += ("tf.function", "tf.function, XLA")
-        cells = [_cell(case["ms"].get(name)) for name in peers]
-        ratio = best_over_ours(case)
-        shown = f"{ratio:.2f}" if ratio >= 1 else f"**{ratio:.2f}**"
-        shape = " x ".join(map(str, case["shape"]))
-        lines.append(
-            f"| {case['loss']} | {shape} | {case['mode']} | {' | '.join(cells)} "
-            f"| {shown} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _summary(cases: list[dict]) -> list[str]:
-    large = [c for c in cases if tuple(c["shape"]) != SMALL]
-    small = [c for c in cases if tuple(c["shape"]) == SMALL]
-    lines = []
-    if large:
-        ratios = [best_over_ours(c) for c in large]
-        lost = sum(r < 1 for r in ratios)
-        lines.append(
-            f"- Medium and large shapes, best peer over ours: geometric mean "
-            f"{geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}; {lost} of "
-            f"{len(ratios)} cases lost."
-        )
-    for words, group in (("medium and large", large), ("small", small)):
-        ratios = [
-            best_over_ours(c, "optax, jit") for c in group if "optax, jit" in c["ms"]
+    if not small:
+        plan += [
+            Plan(name, shape, "bfloat16", mode)
+            for name in names
+            for shape in CASES[name].shapes
+            if shape in BFLOAT16
+            for mode in contestants.MODES
         ]
-        if ratios:
-            lines.append(
-                f"- Optax, jitted, over ours at {words} shapes: geometric mean "
-                f"{geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}."
-            )
-    return lines
+        plan += [
+            Plan(name, (batch, WIDTH), "float32", "value", SWEPT_BY)
+            for name in SWEPT
+            if name in names
+            for batch in BATCHES
+        ]
+    about = provenance.about(PACKAGES, contestants.left_out())
+    cases, by_batch = [], []
+    # What torch.compile has kept of an earlier run would hide what it costs.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
+        for case in (bar := tqdm(plan, unit="case")):
+            bar.set_postfix_str(f"{case.loss} {case.shape} {case.dtype} {case.mode}")
+            (by_batch if case.only else cases).append(_time(case, rounds))
+    return {"about": about, "rounds": rounds, "cases": cases, "by_batch": by_batch}
 
 
-def _cell(ms: list[float] | None) -> str:
-    return "" if ms is None else f"{statistics.median(ms):.3g} ({min(ms):.3g})"
+def _time(plan: Plan, rounds: int) -> dict[str, Any]:
+    case = CASES[plan.loss]
+    inputs = case.inputs(np.random.default_rng(0), plan.shape)
+    inputs = _cast(inputs, plan.dtype)
+    runs = contestants.field(case, inputs, plan.mode)
+    runs = {who: run for who, run in runs.items() if who in (plan.only or runs)}
+    disagree = {
+        who: reason
+        for (*of, who), reason in contestants.DISAGREE.items()
+        if of == [plan.loss, plan.dtype, plan.mode] and runs.pop(who, None)
+    }
+    first, answers, failures = contestants.first_calls(runs, plan.dtype != "float32")
+    contestants.assert_agreement(answers, plan.dtype)
+    del answers
+    runs = {who: runs[who] for who in first}
+    if plan.shape in LARGE and plan.dtype == "float32" and not plan.only:
+        runs[READ] = contestants.plain_read(inputs, plan.mode)
+    if plan.shape in LARGE or plan.only:
+        rounds = min(rounds, FEWER_ROUNDS)
+    return {
+        "loss": plan.loss,
+        "work": case.work,
+        "shape": plan.shape,
+        "dtype": plan.dtype,
+        "mode": plan.mode,
+        "ms": stopwatch.race(runs, rounds),
+        "first_ms": first,
+        "left_out": disagree | failures,
+    }
+
+
+def _cast(inputs: Inputs, dtype: str) -> Inputs:
+    """Labels stay what they are."""
+    wanted = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}[dtype]
+    return tuple(x.astype(wanted) if x.dtype == np.float32 else x for x in inputs)
 
 
 def save(results: dict) -> None:
-    """Writes the samples, and the page made of them."""
+    """Writes the samples, and the page and the pictures made of them."""
     provenance.save("losses", results, table(results))
+    plots.save(results)

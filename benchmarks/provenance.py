@@ -9,25 +9,51 @@ import subprocess
 
 import jax
 
+from benchmarks import environment
+
 RESULTS = pathlib.Path(__file__).parent / "results"
+_ALLOCATOR = (
+    ": large arrays that are given back stay with the process. Else the C library "
+    "returns those of JAX and PyTorch to the kernel after every call, though not those "
+    "of TensorFlow, which keeps them itself, and the clock shows how pages are mapped."
+)
 
 
-def about(packages: tuple[str, ...]) -> dict:
-    """The machine, the versions and the commit that are measured."""
+def about(packages: tuple[str, ...], left_out: dict[str, str] | None = None) -> dict:
+    """The machine, the versions and the commit that are measured, and who is not."""
     commit = _git("describe", "--always")
     # Results are made one after the other; they do not count as a change.
     if _git("status", "--porcelain", "-uno", ".", ":(exclude)benchmarks/results"):
         commit += "-dirty"
     return {
         "device": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(_dist(name)) for name in packages
-        },
+        "versions": {name: _version(name) for name in packages},
         "commit": commit,
+        "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES"),
+        "left_out": left_out or {},
     }
+
+
+def sentences(about: dict) -> list[str]:
+    """The paragraphs of a page that say where its figures come from."""
+    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
+    lines = [
+        f"{about['device']}, {about['cores']} cores; Python {about['python']}, "
+        f"{versions}; commit {about['commit']}.",
+    ]
+    if tunables := about.get("GLIBC_TUNABLES"):
+        lines += [
+            "",
+            f"All contestants ran in one process, with `GLIBC_TUNABLES={tunables}`",
+        ]
+        lines[-1] += _ALLOCATOR if tunables == environment.ALLOCATOR else "."
+    for library, reason in about.get("left_out", {}).items():
+        lines += ["", f"{library} is left out: {reason}."]
+    return lines
 
 
 def save(name: str, results: dict, page: str) -> None:
@@ -42,5 +68,8 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _dist(name: str) -> str:
-    return "tensorflow-cpu" if name == "tensorflow" else name
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version(f"{package}-cpu")  # TensorFlow without GPUs

@@ -2,15 +2,56 @@
 
 import math
 import statistics
+from collections.abc import Sequence
+
+from benchmarks.shapes import SMALL
+
+OURS = "jaxloss"
+OPTAX = "optax, jit"
+# Those that a claim of "the best peer" is about.
+PEERS = (OPTAX, "PyTorch", "torch.compile", "tf.function", "tf.function, XLA")
+KERAS = "Keras"
+READ = "plain read"
+
+EVERY = slice(None)
+ODD, EVEN = slice(0, None, 2), slice(1, None, 2)
 
 
-def best_over_ours(case: dict, only: str | None = None) -> float:
-    """The median of the best peer, or of one, over ours."""
-    medians = {name: statistics.median(ms) for name, ms in case["ms"].items()}
-    ours = medians.pop("jaxloss")
-    return (medians[only] if only else min(medians.values())) / ours
+def best_over_ours(
+    case: dict, peers: Sequence[str] = PEERS, rounds: slice = EVERY
+) -> float | None:
+    """The median of the best of the peers over ours; None where none takes part."""
+    medians = [
+        statistics.median(case["ms"][name][rounds])
+        for name in peers
+        if name in case["ms"]
+    ]
+    if not medians:
+        return None
+    return min(medians) / statistics.median(case["ms"][OURS][rounds])
+
+
+def all_over_ours(
+    cases: list[dict], peers: Sequence[str] = PEERS, rounds: slice = EVERY
+) -> list[float]:
+    """Of every case that has one of the peers."""
+    found = (best_over_ours(case, peers, rounds) for case in cases)
+    return [ratio for ratio in found if ratio is not None]
+
+
+def share_of_read(case: dict) -> float | None:
+    """The time of a plain read of the same arrays over ours; None if not measured."""
+    return best_over_ours(case, [READ])
 
 
 def geometric_mean(ratios: list[float]) -> float:
     """Of numbers above 0."""
     return math.exp(statistics.fmean(map(math.log, ratios)))
+
+
+def is_small(case: dict) -> bool:
+    return tuple(case["shape"]) == SMALL
+
+
+def dtype(case: dict) -> str:
+    return case.get("dtype", "float32")  # which results once did not say

@@ -1,28 +1,26 @@
 """The figures of the README, from the kept results: `python -m benchmarks readme`.
 
-It times nothing: what is in `benchmarks/results` becomes one plot and one table.
+It times nothing: what is in `benchmarks/results` becomes plots, of which the README
+shows one, and one table.
 """
 
 import json
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks import plots
 from benchmarks.provenance import RESULTS
-from benchmarks.ratios import best_over_ours, geometric_mean
+from benchmarks.ratios import OPTAX, PEERS, all_over_ours, geometric_mean
 
 README = RESULTS.parent.parent / "README.md"
 BEGIN = "<!-- benchmarks: written by `python -m benchmarks readme` -->"
 END = "<!-- benchmarks: end -->"
-SMALL = [128, 16]
-MODES = ("value", "value and gradient")
 
 
 def run() -> str:
     """Writes the table into the README, and the plot beside the results."""
     results = json.loads((RESULTS / "losses.json").read_text())
-    figure = draw(results)
-    for kind in ("png", "svg"):
-        figure.savefig(RESULTS / f"losses.{kind}", dpi=120)
+    plots.save(results)
     text = README.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
@@ -48,15 +46,12 @@ def section(results: dict[str, Any]) -> str:
         "| optax, value and gradient |",
         "|---|---|---|---|---|",
     ]
+    everything = []
     for loss, ratios in _by_loss(results["cases"]):
-        cells = (_cell(ratios[who, mode]) for who in (None, _OPTAX) for mode in MODES)
-        lines.append(f"| `{loss}` | {' | '.join(cells)} |")
-    everything = [
-        ratio
-        for _, ratios in _by_loss(results["cases"])
-        for mode in MODES
-        for ratio in ratios[None, mode]
-    ]
+        best, optax = ([of[mode] for mode in plots.MODES] for of in ratios)
+        everything += [ratio for found in best for ratio in found]
+        cells = " | ".join(_cell(found) for found in (*best, *optax))
+        lines.append(f"| `{loss}` | {cells} |")
     lost = sum(ratio < 1 for ratio in everything)
     lines += [
         "",
@@ -68,21 +63,21 @@ def section(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_OPTAX = "optax, jit"
-_Ratios = dict[tuple[str | None, str], list[float]]
-
-
-def _by_loss(cases: list[dict[str, Any]]) -> Iterator[tuple[str, _Ratios]]:
-    large = [case for case in cases if case["shape"] != SMALL]
+def _by_loss(cases: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict]]]:
+    """The ratios of each mode, to the best peer and to optax."""
+    large = list(plots.of_batches(cases))
     for loss in dict.fromkeys(case["loss"] for case in large):
-        ratios: _Ratios = {}
-        for mode in MODES:
-            own = [c for c in large if (c["loss"], c["mode"]) == (loss, mode)]
-            ratios[None, mode] = [best_over_ours(c) for c in own]
-            ratios[_OPTAX, mode] = [
-                best_over_ours(c, _OPTAX) for c in own if _OPTAX in c["ms"]
-            ]
-        yield loss, ratios
+        own = [case for case in large if case["loss"] == loss]
+        yield (
+            loss,
+            [
+                {
+                    mode: all_over_ours([c for c in own if c["mode"] == mode], peers)
+                    for mode in plots.MODES
+                }
+                for peers in (PEERS, [OPTAX])
+            ],
+        )
 
 
 def _cell(ratios: list[float]) -> str:
@@ -90,26 +85,3 @@ def _cell(ratios: list[float]) -> str:
         return ""
     ratio = geometric_mean(ratios)
     return f"{ratio:.2f}" if ratio >= 1 else f"**{ratio:.2f}**"
-
-
-def draw(results: dict[str, Any]) -> Any:
-    """Bars of the ratio to the best peer for each loss, on a scale of factors."""
-    from matplotlib.figure import Figure
-
-    rows = list(_by_loss(results["cases"]))[::-1]
-    figure = Figure(figsize=(8, 0.45 * len(rows) + 1.2), layout="constrained")
-    axes = figure.subplots()
-    for k, (mode, colour) in enumerate(zip(MODES, ("#4477aa", "#ee9955"), strict=True)):
-        ratios = [geometric_mean(found[None, mode]) for _, found in rows]
-        places = [row + 0.2 - 0.4 * k for row in range(len(rows))]
-        # A bar begins at 1: to the right we are the faster ones.
-        axes.barh(
-            places, [r - 1 for r in ratios], 0.38, left=1, color=colour, label=mode
-        )
-    axes.axvline(1, color="black", linewidth=1)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set_yticks(range(len(rows)), [loss for loss, _ in rows], fontsize=8)
-    axes.set_xlabel("time of the best of five peers over ours, above 1 is faster")
-    axes.legend(loc="upper right", frameon=False)
-    return figure

@@ -1,0 +1,254 @@
+"""The page about the losses, from what was timed: what is claimed, and every case."""
+
+import statistics
+from collections.abc import Iterator
+
+from benchmarks import provenance
+from benchmarks.ratios import (
+    EVEN,
+    KERAS,
+    ODD,
+    OPTAX,
+    OURS,
+    PEERS,
+    READ,
+    all_over_ours,
+    best_over_ours,
+    dtype,
+    geometric_mean,
+    is_small,
+    share_of_read,
+)
+
+LIBRARIES = (OURS, *PEERS, KERAS)
+# Of the time of a plain read, for values at the large shapes.
+SHARES = {
+    "polynomial": 0.8,
+    "one transcendental": 0.35,
+    "softmax cross-entropy": 0.5,
+}
+APART = 0.05
+
+
+def table(results: dict) -> str:
+    """The results as a page of Markdown, the cases lost marked."""
+    wide = [c for c in results["cases"] if dtype(c) == "float32"]
+    narrow = [c for c in results["cases"] if dtype(c) == "bfloat16"]
+    lines = [
+        "# Losses beside those of other libraries",
+        "",
+        "Milliseconds, median (minimum) of blocks in alternation in one process; one "
+        "loss for each example of a batch. *Ratio*: the best peer's median over ours, "
+        "above 1 where jaxloss is the faster one; below 1 in **bold**. The peers are "
+        f"five: {'; '.join(PEERS)}. Keras, as one calls it, without a compiler, is not "
+        "among them. An empty cell: the library does not have the loss, or not of "
+        "these inputs. All agreed before a clock started.",
+        "",
+        *provenance.sentences(results["about"]),
+        "",
+        _samples(wide),
+        "",
+        "## What is claimed",
+        "",
+        *claims(wide),
+    ]
+    if results.get("by_batch"):
+        lines += ["", "## Pictures", ""]
+        lines += ["![Time against the size of the batch](losses_by_batch.svg)", ""]
+        lines += ["![Each peer's time over ours](losses_by_peer.svg)", ""]
+        lines += ["![Shares of a plain read](losses_roofline.svg)"]
+    lines += ["", "## float32", "", *_rows(wide)]
+    if narrow:
+        lines += [
+            "",
+            "## bfloat16",
+            "",
+            "One shape of each loss. Inputs and gradients are bfloat16; the losses of "
+            "jaxloss are float32, those of the others what each of them makes of its "
+            "inputs. They agree to 2**-6 of the number and 2**-6 of the mean, but for "
+            "2 % of the elements of a gradient, where differences of near numbers or a "
+            "kink lose more.",
+            "",
+            *(f"- {line}" for line in _summary(narrow)),
+            "",
+            *_rows(narrow),
+        ]
+    failures = [
+        f"- {who}, {case['loss']}, {dtype(case)}, {case['mode']}: {reason}."
+        for case in results["cases"]
+        for who, reason in case.get("left_out", {}).items()
+    ]
+    if failures:
+        lines += ["", "## Left out", "", *failures]
+    if any("first_ms" in case for case in results["cases"]):
+        lines += ["", "## First calls", "", *_first_calls(results["cases"])]
+    if results.get("by_batch"):
+        lines += ["", "## Time against the batch", "", *_by_batch(results["by_batch"])]
+    return "\n".join(lines) + "\n"
+
+
+def _samples(cases: list[dict]) -> str:
+    counts = sorted({len(case["ms"][OURS]) for case in cases})
+    words = str(counts[-1])
+    if len(counts) > 1:
+        words += f" (at shapes of 8 million elements and more {counts[0]})"
+    return (
+        f"A sample is the mean of one block of calls; every round has one block of "
+        f"each contestant, and there are {words} rounds. All samples are in "
+        "`losses.json`, in the order in which they were taken."
+    )
+
+
+def claims(cases: list[dict]) -> list[str]:
+    """What should hold of float32, and whether it does."""
+    large = [case for case in cases if not is_small(case)]
+    small = [case for case in cases if is_small(case)]
+    lines = []
+    for words, group, peers, floor, lowest in (
+        ("Medium and large shapes, best of five peers", large, PEERS, 1.1, 0.7),
+        ("Medium and large shapes, optax jitted", large, [OPTAX], 1.8, None),
+        ("Small shapes, optax jitted", small, [OPTAX], 0.9, 0.9),
+    ):
+        ratios = all_over_ours(group, peers)
+        if not ratios:
+            continue
+        mean = geometric_mean(ratios)
+        lines.append(
+            f"- {words}, over ours: geometric mean {mean:.2f}, at least {floor}: "
+            f"{_held(mean >= floor)}."
+        )
+        lost = sum(ratio < 1 for ratio in ratios)
+        worst = f"{min(ratios):.2f} ({_where(group, peers, min(ratios))})"
+        line = f"- {words}, over ours: lowest {worst}"
+        if lowest is not None:
+            line += f", at least {lowest}: {_held(min(ratios) >= lowest)}"
+        lines.append(f"{line}; {lost} of {len(ratios)} cases lost.")
+    if ratios := all_over_ours(large, [KERAS]):
+        lines.append(
+            f"- Medium and large shapes, Keras, over ours: geometric mean "
+            f"{geometric_mean(ratios):.2f}, lowest {min(ratios):.2f}; nothing is "
+            "claimed of it."
+        )
+    return lines + list(_claims_of_memory(cases)) + list(_claims_of_rounds(large))
+
+
+def _claims_of_memory(cases: list[dict]) -> Iterator[str]:
+    values = [case for case in cases if case["mode"] == "value"]
+    for work, floor in SHARES.items():
+        group = [case for case in values if case.get("work") == work]
+        shares = all_over_ours(group, [READ])
+        if shares:
+            losses = dict.fromkeys(c["loss"] for c in group if READ in c["ms"])
+            yield (
+                f"- A plain read of the inputs over ours, {work}, values at large "
+                f"shapes: lowest {min(shares):.0%} ("
+                f"{_where(group, [READ], min(shares))}), at least {floor:.0%}: "
+                f"{_held(min(shares) >= floor)}. Of {', '.join(losses)}."
+            )
+
+
+def _claims_of_rounds(cases: list[dict]) -> Iterator[str]:
+    if not cases or min(len(case["ms"][OURS]) for case in cases) < 2:
+        return
+    for words, peers in (("the best of five peers", PEERS), ("optax", [OPTAX])):
+        odd, even = (all_over_ours(cases, peers, part) for part in (ODD, EVEN))
+        if odd:
+            means = geometric_mean(odd), geometric_mean(even)
+            apart = max(means) / min(means) - 1
+            yield (
+                f"- Geometric mean over {words}, from the odd rounds {means[0]:.3f} "
+                f"and from the even rounds {means[1]:.3f}: {apart:.1%} apart, at most "
+                f"{APART:.0%}: {_held(apart <= APART)}."
+            )
+
+
+def _summary(cases: list[dict]) -> Iterator[str]:
+    for words, peers in (("Best of five peers", PEERS), ("Optax jitted", [OPTAX])):
+        ratios = all_over_ours(cases, peers)
+        if ratios:
+            lost = sum(ratio < 1 for ratio in ratios)
+            yield (
+                f"{words}, over ours: geometric mean {geometric_mean(ratios):.2f}, "
+                f"lowest {min(ratios):.2f}; {lost} of {len(ratios)} cases lost."
+            )
+
+
+def _where(cases: list[dict], peers: list[str] | tuple[str, ...], ratio: float) -> str:
+    case = next(c for c in cases if best_over_ours(c, peers) == ratio)
+    return f"{case['loss']}, {_shape(case)}, {case['mode']}"
+
+
+def _rows(cases: list[dict]) -> list[str]:
+    shares = any(READ in case["ms"] for case in cases)
+    heads = ["loss", "shape", "mode", *LIBRARIES, "ratio"]
+    heads += ["plain read", "share"] if shares else []
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for case in cases:
+        cells = [case["loss"], _shape(case), case["mode"]]
+        cells += [_cell(case["ms"].get(who)) for who in LIBRARIES]
+        cells.append(_ratio(best_over_ours(case)))
+        if shares:
+            share = share_of_read(case)
+            cells.append(_cell(case["ms"].get(READ)))
+            cells.append("" if share is None else f"{share:.0%}")
+        lines.append(f"| {' | '.join(cells)} |")
+    if shares:
+        lines += [
+            "",
+            "*Plain read*: sums of the examples of the inputs that are as large as "
+            "the batch, by JAX in one call; with a gradient also ones, as many as the "
+            "first input has. *Share*: its time over ours. It is no peer.",
+        ]
+    return lines
+
+
+def _first_calls(cases: list[dict]) -> list[str]:
+    lines = [
+        "The first call of a case traces and compiles, and runs once; it is in no "
+        "other figure. Milliseconds.",
+        "",
+        "| by | cases | median | longest |",
+        "|---|---|---|---|",
+    ]
+    for who in LIBRARIES:
+        ms = [case["first_ms"][who] for case in cases if who in case["first_ms"]]
+        if ms:
+            median, longest = statistics.median(ms), max(ms)
+            lines.append(f"| {who} | {len(ms)} | {median:.3g} | {longest:.3g} |")
+    return lines
+
+
+def _by_batch(cases: list[dict]) -> list[str]:
+    names = list(cases[0]["ms"])
+    heads = ["loss", "shape", *names, "ratio"]
+    lines = [
+        "Milliseconds of values, median (minimum) of "
+        f"{len(cases[0]['ms'][OURS])} rounds; *ratio* is that to the best of these.",
+        "",
+        f"| {' | '.join(heads)} |",
+        "|---" * len(heads) + "|",
+    ]
+    for case in cases:
+        cells = [case["loss"], _shape(case)]
+        cells += [_cell(case["ms"].get(who)) for who in names]
+        cells.append(_ratio(best_over_ours(case)))
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _ratio(ratio: float | None) -> str:
+    if ratio is None:
+        return ""
+    return f"{ratio:.2f}" if ratio >= 1 else f"**{ratio:.2f}**"
+
+
+def _shape(case: dict) -> str:
+    return " x ".join(map(str, case["shape"]))
+
+
+def _cell(ms: list[float] | None) -> str:
+    return "" if ms is None else f"{statistics.median(ms):.3g} ({min(ms):.3g})"
+
+
+def _held(holds: bool) -> str:
+    return "holds" if holds else "**does not hold**"

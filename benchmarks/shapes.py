@@ -1,0 +1,14 @@
+"""The shapes of the batches: examples, and elements or classes of each."""
+
+Shape = tuple[int, int]
+
+SMALL = (128, 16)
+ELEMENTS = ((4096, 256), (16384, 1024))
+CLASSES = ((65536, 10), (8192, 1000), (1024, 32768))
+# Those of 8 million elements and more, where the memory is what counts.
+LARGE = ((16384, 1024), (8192, 1000), (1024, 32768))
+# One for each loss.
+BFLOAT16 = ((4096, 256), (8192, 1000))
+# Of the plot of time against the batch.
+WIDTH = 256
+BATCHES = (16, 64, 256, 1024, 4096, 16384, 65536)
