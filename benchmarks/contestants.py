@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import keras
+import ml_dtypes
 import numpy as np
 import optax  # noqa: F401  (its version is reported beside the others)
 import tensorflow as tf
@@ -41,6 +42,12 @@ DISAGREE = {
         "half of its gradient is farther than 2**-6 from that of all others"
     ),
 }
+
+
+def cast(inputs: Inputs, dtype: str) -> Inputs:
+    """Labels stay what they are."""
+    wanted = {"float32": np.float32, "bfloat16": ml_dtypes.bfloat16}[dtype]
+    return tuple(x.astype(wanted) if x.dtype == np.float32 else x for x in inputs)
 
 
 def field(case: Case, inputs: Inputs, mode: str) -> dict[str, Run]:
@@ -109,7 +116,6 @@ def first_calls(
         try:
             answers[name] = run()
         except Exception as error:
-            # A peer may lack bfloat16; jaxloss has it, and all have float32.
             if not may_fail or name == OURS:
                 raise
             failures[name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"

@@ -19,6 +19,7 @@ from opacus.grad_sample import GradSampleModuleFastGradientClipping
 from opacus.optimizers import DPOptimizerFastGradientClipping
 from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
 
+from benchmarks import devices
 from benchmarks.gradient_models import Model, to_torch
 from jaxloss import gradients
 
@@ -131,14 +132,12 @@ def _compiled(function: Callable, params: Any, batch: list) -> Contestant:
 def of_torch(model: Model, size: int, limit: float) -> dict[str, Contestant]:
     """Opacus with and without its ghost norms, and torch.func."""
     assert model.torch is not None
-    tensors = [torch.from_numpy(x).long() for x in model.data(size)[-1:]]
-    if len(model.data(size)) == 2:
-        tensors.insert(0, torch.from_numpy(model.data(size)[0]))
-    module = model.torch()
+    tensors = [devices.to_torch(x) for x in model.data(size)]
+    module = model.torch().to(tensors[0].device)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             array = to_torch(name, model.params[name])
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+            parameter.copy_(devices.to_torch(array))
     leaves = dict(module.named_parameters())
 
     def batch_gradient():
@@ -206,15 +205,15 @@ def of_torch(model: Model, size: int, limit: float) -> dict[str, Contestant]:
         "clipped sum: Opacus, materialised": lambda: clipped(samples()),
         "clipped sum: torch.func": lambda: clipped(mapped()),
     }
-    return {name: Contestant(run) for name, run in runs.items()}
+    return {name: Contestant(devices.ended_by_torch(r)) for name, r in runs.items()}
 
 
 def of_tensorflow(model: Model, size: int, limit: float) -> dict[str, Contestant]:
     """Its vectorised map over the gradient of one example."""
     loss = model.tensorflow
     assert loss is not None
-    params = {name: tf.constant(value) for name, value in model.params.items()}
-    batch = tuple(tf.constant(x) for x in model.data(size))
+    params = {name: devices.to_tensorflow(v) for name, v in model.params.items()}
+    batch = tuple(devices.to_tensorflow(x) for x in model.data(size))
 
     def gradient(params, of_batch, *batch):
         with tf.GradientTape() as tape:
@@ -246,15 +245,16 @@ def of_tensorflow(model: Model, size: int, limit: float) -> dict[str, Contestant
         weights = tf.minimum(1.0, limit / norm(grads))
         return {name: tf.tensordot(weights, g, 1) for name, g in grads.items()}
 
-    return {
-        "gradient of the batch: TensorFlow": Contestant(
-            lambda: batch_gradient(params, *batch)
-        ),
-        "norms: TensorFlow, vectorized_map": Contestant(lambda: norms(params, *batch)),
-        "clipped sum: TensorFlow, vectorized_map": Contestant(
-            lambda: clipped(params, *batch)
-        ),
+    asked = {
+        "gradient of the batch: TensorFlow": batch_gradient,
+        "norms: TensorFlow, vectorized_map": norms,
+        "clipped sum: TensorFlow, vectorized_map": clipped,
     }
+
+    def contestant(function: Callable) -> Contestant:
+        return Contestant(devices.ended_by_tensorflow(lambda: function(params, *batch)))
+
+    return {name: contestant(function) for name, function in asked.items()}
 
 
 def assert_agreement(field: dict[str, Contestant]) -> None:
@@ -276,8 +276,8 @@ def assert_agreement(field: dict[str, Contestant]) -> None:
 
 def _numpy(answer: Any, who: str) -> dict[str, np.ndarray]:
     if not isinstance(answer, dict):
-        return {"": np.asarray(answer)}
-    arrays = {name: np.asarray(value) for name, value in answer.items()}
+        return {"": devices.to_numpy(answer)}
+    arrays = {name: devices.to_numpy(value) for name, value in answer.items()}
     if not who.startswith(("PyTorch", "Opacus", "torch")):
         arrays = {name: to_torch(name, value) for name, value in arrays.items()}
     return arrays

@@ -158,7 +158,8 @@ class _Block(torch.nn.Module):
             for part in self.qkv(self.norm(x)).chunk(3, -1)
         )
         scores = q @ k.transpose(2, 3) * (heads / d) ** 0.5
-        hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
+        everything = torch.ones(length, length, dtype=torch.bool, device=x.device)
+        hidden = everything.triu(1)
         mixed = scores.masked_fill(hidden, -1e9).softmax(-1) @ v
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, d))
         return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
@@ -174,7 +175,8 @@ class _Transformer(torch.nn.Module):
 
     def forward(self, tokens):
         # Opacus wants an index for each example and place.
-        places = torch.arange(tokens.shape[1]).repeat(tokens.shape[0], 1)
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        places = places.repeat(tokens.shape[0], 1)
         x = self.token(tokens) + self.place(places)
         for block in self.blocks:
             x = block(x)

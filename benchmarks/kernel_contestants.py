@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from jax import lax
 
+from benchmarks import devices
 from jaxloss import losses, per_sample
 from jaxloss.kernels import (
     linear_softmax_cross_entropy,
@@ -63,9 +64,19 @@ def of_linear(small: bool) -> dict[str, Contestant]:
         "jaxloss, weights known": of_jax(known),
         "JAX and optax, jit": of_jax(mean_of(plain)),
     }
-    inputs = torch.from_numpy(hidden).requires_grad_()
-    matrix = torch.from_numpy(np.ascontiguousarray(weights.T)).requires_grad_()
-    target = torch.from_numpy(labels).long()
+    if devices.of_torch():
+        field |= _linear_of_torch(hidden, weights, labels)
+    if devices.of_tensorflow():
+        field |= _linear_of_tensorflow(hidden, weights, labels)
+    return field
+
+
+def _linear_of_torch(
+    hidden: np.ndarray, weights: np.ndarray, labels: np.ndarray
+) -> dict[str, Contestant]:
+    inputs = devices.to_torch(hidden).requires_grad_()
+    matrix = devices.to_torch(weights.T).requires_grad_()
+    target = devices.to_torch(labels)
     options = torch.nn.LinearCrossEntropyOptions()
 
     def compared(found: Any) -> list[Any]:
@@ -76,18 +87,22 @@ def of_linear(small: bool) -> dict[str, Contestant]:
             value = loss(inputs, matrix, target)
             return value.detach(), *torch.autograd.grad(value, (inputs, matrix))
 
-        return Contestant(run, compared)
+        return Contestant(devices.ended_by_torch(run), compared)
 
     def by_logits(inputs: Any, matrix: Any, target: Any) -> Any:
         return F.cross_entropy(F.linear(inputs, matrix), target)
 
-    field["PyTorch, linear_cross_entropy"] = of_torch(
-        lambda x, w, y: F.linear_cross_entropy(x, w, y, options=options)
-    )
-    field["PyTorch"] = of_torch(by_logits)
-    field["torch.compile"] = of_torch(torch.compile(by_logits, dynamic=False))
+    return {
+        "PyTorch, linear_cross_entropy": of_torch(
+            lambda x, w, y: F.linear_cross_entropy(x, w, y, options=options)
+        ),
+        "PyTorch": of_torch(by_logits),
+        "torch.compile": of_torch(torch.compile(by_logits, dynamic=False)),
+    }
 
-    constants = [tf.constant(x) for x in (hidden, weights, labels)]
+
+def _linear_of_tensorflow(*data: np.ndarray) -> dict[str, Contestant]:
+    constants = [devices.to_tensorflow(x) for x in data]
 
     @tf.function(jit_compile=True)
     def of_tensorflow(hidden: Any, weights: Any, labels: Any) -> Any:
@@ -99,8 +114,8 @@ def of_linear(small: bool) -> dict[str, Contestant]:
             mean = tf.reduce_mean(found)
         return mean, *tape.gradient(mean, [hidden, weights])
 
-    field["tf.function, XLA"] = Contestant(lambda: of_tensorflow(*constants), list)
-    return field
+    run = devices.ended_by_tensorflow(lambda: of_tensorflow(*constants))
+    return {"tf.function, XLA": Contestant(run, list)}
 
 
 def of_ctc(small: bool) -> dict[str, Contestant]:
@@ -147,10 +162,18 @@ def _of_ctc(
         "jaxloss": of_jax(per_sample(losses.ctc_loss)),
         "optax, jit": of_jax(of_optax),
     }
-    scores = torch.from_numpy(logits).requires_grad_(gradient)
-    tokens, frames, counts = (torch.from_numpy(x).long() for x in data[1:])
+    if devices.of_torch():
+        field["PyTorch"] = _ctc_of_torch(data, gradient)
+    if devices.of_tensorflow():
+        field["tf.function"] = _ctc_of_tensorflow(data, gradient)
+    return field
 
-    def of_torch() -> Any:
+
+def _ctc_of_torch(data: tuple[np.ndarray, ...], gradient: bool) -> Contestant:
+    scores, tokens, frames, counts = (devices.to_torch(x) for x in data)
+    scores.requires_grad_(gradient)
+
+    def run() -> Any:
         found = F.ctc_loss(
             scores.log_softmax(-1).transpose(0, 1),
             tokens,
@@ -162,8 +185,11 @@ def _of_ctc(
             return found
         return found.detach(), *torch.autograd.grad(found.sum(), scores)
 
-    field["PyTorch"] = Contestant(of_torch, _listed)
-    constants = [tf.constant(x) for x in data]
+    return Contestant(devices.ended_by_torch(run), _listed)
+
+
+def _ctc_of_tensorflow(data: tuple[np.ndarray, ...], gradient: bool) -> Contestant:
+    constants = [devices.to_tensorflow(x) for x in data]
 
     @tf.function
     def of_tensorflow(logits: Any, labels: Any, frames: Any, counts: Any) -> Any:
@@ -174,8 +200,8 @@ def _of_ctc(
             )
         return (found, tape.gradient(found, logits)) if gradient else found
 
-    field["tf.function"] = Contestant(lambda: of_tensorflow(*constants), _listed)
-    return field
+    run = devices.ended_by_tensorflow(lambda: of_tensorflow(*constants))
+    return Contestant(run, _listed)
 
 
 def of_rnnt_gradient(small: bool) -> dict[str, Contestant]:
@@ -227,16 +253,16 @@ def _plain_rnnt(logits: Any, labels: Any, frames: Any, count: Any) -> Any:
 
 def assert_agreement(field: dict[str, Contestant], tolerance: float) -> None:
     """Raises unless all contestants give the same, within a share of the largest."""
-    wanted = [np.asarray(x) for x in _parts(field["jaxloss"])]
+    wanted = _parts(field["jaxloss"])
     for name, contestant in field.items():
         for mine, other in zip(wanted, _parts(contestant), strict=False):
-            apart = np.abs(mine - np.asarray(other)).max() / np.abs(mine).max()
+            apart = np.abs(mine - other).max() / np.abs(mine).max()
             if not apart <= tolerance:
                 raise AssertionError(f"jaxloss and {name} are {apart:.1g} apart")
 
 
-def _parts(contestant: Contestant) -> list[Any]:
-    return contestant.compared(contestant.run())
+def _parts(contestant: Contestant) -> list[np.ndarray]:
+    return [devices.to_numpy(x) for x in contestant.compared(contestant.run())]
 
 
 def _with_gradient(kernel: Callable[..., Any]) -> Callable[..., Any]:

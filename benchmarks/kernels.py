@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from benchmarks import kernel_contestants as contestants, provenance, stopwatch
+from benchmarks import (
+    devices,
+    kernel_contestants as contestants,
+    provenance,
+    stopwatch,
+)
 from benchmarks.losses import PACKAGES
 
 
@@ -72,7 +77,7 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
         temporaries = {who: c.bytes for who, c in field.items() if c.bytes is not None}
         cases.append({"subject": name, "ms": samples, "bytes": temporaries})
     return {
-        "about": provenance.about(PACKAGES),
+        "about": provenance.about(PACKAGES, devices.left_out()),
         "small": shapes == "small",
         "cases": cases,
     }
@@ -80,8 +85,6 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
 
 def table(results: dict) -> str:
     """The results as a page of Markdown, what is claimed and what is lost included."""
-    about = results["about"]
-    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     lines = [
         "# Large vocabularies and sequences",
         "",
@@ -91,8 +94,7 @@ def table(results: dict) -> str:
         "program beside arguments and results, which JAX tells; the memory of PyTorch "
         "and TensorFlow was not measured. All agreed before a clock started.",
         "",
-        f"{about['device']}, {about['cores']} cores; Python {about['python']}, "
-        f"{versions}; commit {about['commit']}.",
+        *provenance.sentences(results["about"]),
     ]
     if results["small"]:
         lines += ["", "Small sizes, not those of the titles: a trial."]

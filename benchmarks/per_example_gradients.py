@@ -9,10 +9,10 @@ import matplotlib
 import torch
 from tqdm import tqdm
 
-from benchmarks import gradient_contestants as contestants, stopwatch
+from benchmarks import devices, gradient_contestants as contestants, stopwatch
 from benchmarks.gradient_models import MODELS
 from benchmarks.losses import PACKAGES as OF_LOSSES
-from benchmarks.provenance import RESULTS, about
+from benchmarks.provenance import RESULTS, about, sentences
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
@@ -76,7 +76,7 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
                 "bytes": {who: c.bytes for who, c in field.items() if c.bytes},
             }
         )
-    return {"about": about(PACKAGES), "cases": cases}
+    return {"about": about(PACKAGES, devices.left_out()), "cases": cases}
 
 
 def _field(name: str, size: int, small: bool, whole: bool) -> dict[str, Any]:
@@ -85,17 +85,15 @@ def _field(name: str, size: int, small: bool, whole: bool) -> dict[str, Any]:
     if not whole:
         return contestants.of_jax(model, size, limit, LINES)
     field = contestants.of_jax(model, size, limit)
-    if model.torch is not None:
+    if model.torch is not None and devices.of_torch():
         field |= contestants.of_torch(model, size, limit)
-    if model.tensorflow is not None:
+    if model.tensorflow is not None and devices.of_tensorflow():
         field |= contestants.of_tensorflow(model, size, limit)
     return field
 
 
 def table(results: dict) -> str:
     """The results as a page of Markdown, what is claimed and what is lost included."""
-    found = results["about"]
-    versions = ", ".join(f"{k} {v}" for k, v in found["versions"].items())
     whole = [case for case in results["cases"] if case["whole"]]
     lines = [
         "# Per-example gradients beside other ways",
@@ -108,8 +106,7 @@ def table(results: dict) -> str:
         "memory of PyTorch and TensorFlow was not measured. Half of the gradients are "
         "clipped. All who answer a question agreed before a clock started.",
         "",
-        f"{found['device']}, {found['cores']} cores; Python {found['python']}, "
-        f"{versions}; commit {found['commit']}.",
+        *sentences(results["about"]),
     ]
     if any((RESULTS / f"gradients.{kind}").exists() for kind in ("svg", "png")):
         lines += ["", "![Time and memory against the batch](gradients.svg)"]

@@ -14,7 +14,7 @@ import tensorflow as tf
 import torch
 from tqdm import tqdm
 
-from benchmarks import provenance, stopwatch
+from benchmarks import devices, provenance, stopwatch
 from benchmarks.gradient_models import MODELS, Model, to_torch
 from benchmarks.losses import PACKAGES
 from jaxloss import ledger, reduction, weighting
@@ -41,17 +41,18 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
         bar.set_postfix_str(name)
         small = shapes == "small"
         model, size = MODELS[name](small), 8 if small else 256
-        field = {
-            **_of_jax(model, size),
-            **_of_torch(model, size),
-            **_of_tensorflow(model, size),
-        }
+        field = _of_jax(model, size)
+        if devices.of_torch():
+            field |= _of_torch(model, size)
+        if devices.of_tensorflow():
+            field |= _of_tensorflow(model, size)
         first = {who: step() for who, step in field.items()}
         for who, loss in first.items():
             if not np.isclose(loss, first[LEDGER], rtol=1e-4):
                 raise AssertionError(f"{who} has a loss of {loss}, not {first[LEDGER]}")
         cases.append({"model": name, "ms": stopwatch.race(field, rounds)})
-    return {"about": provenance.about(PACKAGES), "small": small, "cases": cases}
+    about = provenance.about(PACKAGES, devices.left_out())
+    return {"about": about, "small": small, "cases": cases}
 
 
 def _of_jax(model: Model, size: int) -> dict[str, Step]:
@@ -109,14 +110,13 @@ def _of_jax(model: Model, size: int) -> dict[str, Step]:
 
 
 def _of_torch(model: Model, size: int) -> dict[str, Step]:
-    x, y = (torch.from_numpy(a) for a in model.data(size))
-    y = y.long()
+    x, y = (devices.to_torch(a) for a in model.data(size))
     assert model.torch is not None
-    module = model.torch()
+    module = model.torch().to(x.device)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             value = to_torch(name, model.params[name])
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+            parameter.copy_(devices.to_torch(value))
 
     def step(mean: Callable[[torch.Tensor], torch.Tensor]) -> Step:
         own = copy.deepcopy(module)
@@ -129,7 +129,7 @@ def _of_torch(model: Model, size: int) -> dict[str, Step]:
             optimizer.step()
             return loss.item()
 
-        return run
+        return devices.ended_by_torch(run)
 
     def weighted(losses: torch.Tensor) -> torch.Tensor:
         weights = (losses.detach() < 50.0).float()
@@ -142,15 +142,17 @@ def _of_torch(model: Model, size: int) -> dict[str, Step]:
 
 
 def _of_tensorflow(model: Model, size: int) -> dict[str, Step]:
-    x, y = (tf.constant(a) for a in model.data(size))
+    x, y = (devices.to_tensorflow(a) for a in model.data(size))
     assert model.tensorflow is not None
     kernel = model.tensorflow
 
     def step(mean: Callable[..., Any], with_losses: bool) -> Step:
-        params = {name: tf.Variable(value) for name, value in model.params.items()}
-        moments = {
-            name: tf.Variable(tf.zeros_like(value)) for name, value in params.items()
-        }
+        with tf.device(devices.of_tensorflow()):
+            params = {name: tf.Variable(value) for name, value in model.params.items()}
+            moments = {
+                name: tf.Variable(tf.zeros_like(value))
+                for name, value in params.items()
+            }
 
         @tf.function
         def train() -> Any:
@@ -163,7 +165,7 @@ def _of_tensorflow(model: Model, size: int) -> dict[str, Step]:
                 value.assign_sub(RATE * moments[name])
             return (loss, losses) if with_losses else (loss,)
 
-        return lambda: float(train()[0])
+        return devices.ended_by_tensorflow(lambda: float(train()[0]))
 
     def weighted(losses: Any) -> Any:
         weights = tf.cast(tf.stop_gradient(losses) < 50.0, tf.float32)
@@ -177,8 +179,6 @@ def _of_tensorflow(model: Model, size: int) -> dict[str, Step]:
 
 def table(results: dict) -> str:
     """The results as a page of Markdown, with what is claimed."""
-    about = results["about"]
-    versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     lines = [
         "# What losses of the samples cost a training step",
         "",
@@ -188,8 +188,7 @@ def table(results: dict) -> str:
         "made of the losses; the ledger has 50000 records. PyTorch and TensorFlow have "
         "no ledger. All had the same loss in their first step.",
         "",
-        f"{about['device']}, {about['cores']} cores; Python {about['python']}, "
-        f"{versions}; commit {about['commit']}.",
+        *provenance.sentences(results["about"]),
     ]
     if results["small"]:
         lines += ["", "Small sizes, not those of the titles: a trial."]

@@ -1,0 +1,232 @@
+"""What the benchmarks make of their samples, and what they run on."""
+
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import devices, environment, losses_page, plots, ratios, readme
+from benchmarks.stopwatch import race
+
+MACHINE = {
+    "device": "cpu",
+    "cores": 2,
+    "python": "3.11",
+    "versions": {"jax": "1"},
+    "commit": "abc",
+}
+
+
+def case(ours, *, loss="squared_error", shape=(4096, 256), mode="value", **others):
+    return {
+        "loss": loss,
+        "work": "polynomial",
+        "shape": shape,
+        "dtype": "float32",
+        "mode": mode,
+        "ms": {ratios.OURS: ours, **others},
+        "first_ms": {ratios.OURS: 100.0},
+        "left_out": {},
+    }
+
+
+def page(*cases, by_batch=(), **about):
+    results = {"about": MACHINE | about, "cases": list(cases), "by_batch": by_batch}
+    return losses_page.table(results)
+
+
+def test_a_ratio_is_that_of_medians_to_the_best_peer():
+    found = case([2.0, 1.0, 9.0], PyTorch=[3.0, 5.0, 4.0], **{ratios.OPTAX: [7.0] * 3})
+    assert ratios.best_over_ours(found) == 4.0 / 2.0
+    assert ratios.best_over_ours(found, [ratios.OPTAX]) == 7.0 / 2.0
+
+
+def test_keras_and_a_plain_read_are_no_peers():
+    quick = {ratios.KERAS: [0.1], ratios.READ: [0.1]}
+    assert ratios.best_over_ours(case([1.0], PyTorch=[3.0], **quick)) == 3.0
+    alone = case([1.0], **quick)
+    assert ratios.best_over_ours(alone) is None
+    assert ratios.all_over_ours([alone]) == []
+    assert ratios.share_of_read(alone) == 0.1
+
+
+def test_odd_and_even_rounds_are_told_apart():
+    found = case([1.0] * 4, PyTorch=[2.0, 3.0, 2.0, 3.0])
+    assert ratios.best_over_ours(found, rounds=ratios.ODD) == 2.0
+    assert ratios.best_over_ours(found, rounds=ratios.EVEN) == 3.0
+    assert "50.0% apart, at most 5%: **does not hold**" in page(found)
+    same = case([1.0] * 4, PyTorch=[2.0] * 4)
+    assert "0.0% apart, at most 5%: holds" in page(same)
+
+
+@pytest.mark.parametrize(
+    ("peer", "mean", "lowest"),
+    [(1.1, "holds", "holds"), (1.0, "**does not hold**", "holds")]
+    + [(0.6, "**does not hold**", "**does not hold**")],
+)
+def test_a_claim_holds_from_its_bound_on(peer, mean, lowest):
+    text = page(case([1.0] * 2, PyTorch=[peer] * 2))
+    assert f"geometric mean {peer:.2f}, at least 1.1: {mean}." in text
+    where = "squared_error, 4096 x 256, value"
+    assert f"lowest {peer:.2f} ({where}), at least 0.7: {lowest};" in text
+
+
+def test_the_claim_of_small_shapes_is_about_each_case():
+    cases = [
+        case([1.0], shape=ratios.SMALL, mode=mode, **{ratios.OPTAX: [peer]})
+        for mode, peer in (("value", 2.0), ("value and gradient", 0.8))
+    ]
+    text = page(*cases)
+    assert "Small shapes, optax jitted, over ours: geometric mean 1.26" in text
+    assert "lowest 0.80 (squared_error, 128 x 16, value and gradient)" in text
+    assert "at least 0.9: **does not hold**; 1 of 2 cases lost." in text
+
+
+def test_the_share_of_a_plain_read_is_claimed_of_values_by_the_lowest():
+    text = page(
+        case([10.0], loss="a", PyTorch=[10.0], **{ratios.READ: [9.0]}),
+        case([10.0], loss="b", PyTorch=[10.0], **{ratios.READ: [7.0]}),
+        case([10.0], loss="c", mode="value and gradient", **{ratios.READ: [1.0]}),
+    )
+    claim = (
+        "lowest 70% (b, 4096 x 256, value), at least 80%: **does not hold**. Of a, b."
+    )
+    assert claim in text
+    assert "| 1 (1) | 10% |" in text  # the third is in the table all the same
+
+
+def test_the_page_says_who_is_left_out_and_why():
+    found = case([1.0], PyTorch=[1.0])
+    found["left_out"] = {"tf.function": "TypeError: no bfloat16"}
+    text = page(found, left_out={"Keras": "its backend is torch, not tensorflow"})
+    assert "Keras is left out: its backend is torch, not tensorflow." in text
+    assert "- tf.function, squared_error, float32, value: TypeError" in text
+
+
+def test_the_page_tells_of_the_allocator_only_what_was_set():
+    found = case([1.0], PyTorch=[1.0])
+    assert "GLIBC_TUNABLES" not in page(found)
+    assert "stay with the process" in page(found, GLIBC_TUNABLES=environment.ALLOCATOR)
+    other = page(found, GLIBC_TUNABLES="glibc.malloc.check=1")
+    assert "`GLIBC_TUNABLES=glibc.malloc.check=1`." in other
+
+
+def test_first_calls_are_in_no_other_figure():
+    text = page(case([1.0], PyTorch=[1.0]))
+    assert "| jaxloss | 1 | 100 | 100 |" in text
+    assert "100 (" not in text
+
+
+def test_what_is_kept_becomes_a_page_and_its_pictures():
+    results = json.loads((readme.RESULTS / "losses.json").read_text())
+    text = losses_page.table(results)
+    for found in results["cases"]:
+        assert f"| {found['loss']} | {' x '.join(map(str, found['shape']))} |" in text
+    for draw in (plots.to_best, plots.to_each):
+        assert draw(results).axes
+
+
+def test_every_picture_is_drawn_from_what_is_timed():
+    found = case([2.0], shape=(16384, 1024), PyTorch=[4.0], **{ratios.READ: [1.0]})
+    swept = [case([1.0], shape=(size, 256), PyTorch=[2.0]) for size in (16, 64)]
+    results = {"about": MACHINE, "cases": [found], "by_batch": swept}
+    (share,) = plots.roofline(results).axes
+    assert max(bar.get_width() for bar in share.patches) == 50.0
+    (time,) = plots.by_batch(results).axes
+    assert [list(line.get_ydata()) for line in time.lines] == [[1.0, 1.0], [2.0, 2.0]]
+    (best,) = plots.to_best(results).axes
+    assert best.patches[0].get_x() + best.patches[0].get_width() == 2.0
+    each = dict(zip(ratios.PEERS, plots.to_each(results).axes, strict=False))
+    assert each["PyTorch"].patches and not each[ratios.OPTAX].patches
+
+
+def test_contestants_of_a_race_take_turns():
+    turns = []
+    contestants = {name: lambda name=name: turns.append(name) for name in "ab"}
+    samples = race(contestants, rounds=3)
+    assert {name: len(taken) for name, taken in samples.items()} == {"a": 3, "b": 3}
+    # Both find out how many calls last a few milliseconds before the first round.
+    blocks = [a for a, b in zip(turns, [*turns[1:], None], strict=True) if a != b]
+    assert "".join(blocks) == "ab" + 3 * "ab"
+
+
+def test_the_program_starts_once_more_with_what_all_have_in_common(monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "active"})
+    monkeypatch.setattr(os, "execve", lambda *call: started.append(call))
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "benchmarks", "step"])
+    environment.prepare("cpu")
+    ((program, arguments, variables),) = started
+    assert program == arguments[0] == sys.executable
+    assert arguments[1:] == ["-m", "benchmarks", "step"]
+    assert variables["GLIBC_TUNABLES"] == environment.ALLOCATOR
+    assert variables["JAX_PLATFORMS"] == "cpu"
+    assert variables["OMP_WAIT_POLICY"] == "active"  # what is set stays
+    environment.prepare("cpu")
+    assert len(started) == 1
+
+
+def test_an_accelerator_is_left_to_jax(monkeypatch):
+    monkeypatch.setattr(os, "environ", {"GLIBC_TUNABLES": ""})
+    environment.prepare("gpu")
+    environment.prepare(None)
+    assert "JAX_PLATFORMS" not in os.environ
+
+
+def test_another_device_than_wanted_is_an_error(monkeypatch):
+    monkeypatch.setattr(devices, "kind", lambda: "cpu")
+    devices.check("cpu")
+    devices.check(None)
+    with pytest.raises(SystemExit, match="--device gpu: JAX has found a cpu"):
+        devices.check("gpu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen", "torch", "tensorflow", "reasons"),
+    [
+        ("cpu", True, "cpu", "/CPU:0", {}),
+        ("gpu", True, "cuda", "/GPU:0", {}),
+        (
+            "gpu",
+            False,
+            None,
+            None,
+            {
+                "PyTorch": "torch.cuda sees no GPU",
+                "TensorFlow": "tf.config.list_physical_devices sees no GPU",
+            },
+        ),
+        (
+            "tpu",
+            True,
+            None,
+            None,
+            dict.fromkeys(("PyTorch", "TensorFlow"), "it is not used on a TPU here"),
+        ),
+    ],
+)
+def test_peers_take_part_on_the_same_kind_of_device_alone(
+    monkeypatch, kind, seen, torch, tensorflow, reasons
+):
+    hidden = []
+    gpus = ["GPU:0"] if seen else []
+    config = SimpleNamespace(
+        list_physical_devices=lambda _: gpus,
+        set_visible_devices=lambda *call: hidden.append(call),
+    )
+    cuda = SimpleNamespace(is_available=lambda: seen)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config))
+    monkeypatch.setattr(devices, "kind", lambda: kind)
+    for ask in (devices.of_torch, devices.of_tensorflow):
+        ask.cache_clear()
+    try:
+        assert (devices.of_torch(), devices.of_tensorflow()) == (torch, tensorflow)
+        assert devices.left_out() == reasons
+        assert hidden == ([] if kind == "gpu" else [([], "GPU")])
+    finally:
+        for ask in (devices.of_torch, devices.of_tensorflow):
+            ask.cache_clear()
