@@ -28,6 +28,7 @@ docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx -q -E -W --keep-going -b html -d build/doctrees docs build/docs
 	@echo 'See build/docs/index.html.'
 
+# On a GPU: make bench JAX_PLATFORMS=cuda, with a jaxlib, PyTorch, TensorFlow that have it.
 bench: .venv-parity/benchmarks.stamp
 	for what in $(BENCH); do $(PARITY)/python -m benchmarks $$what $(BENCH_ARGS) || exit 1; done
 

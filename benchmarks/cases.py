@@ -23,14 +23,14 @@ Inputs = tuple[np.ndarray, ...]
 POLYNOMIAL = "polynomial"  # additions, products, comparisons
 ONE = "one transcendental"  # a softplus, an exponential or logarithms of an input
 SOFTMAX = "softmax cross-entropy"
+LOOKUP = "lookup"  # reads one number of an example: no share of a read of them all
 
 
 class Case(NamedTuple):
     """One loss and its peers; the gradient is that by the first input.
 
-    No work is named where none of the claims is meant: `nll_loss` reads one number of
-    an example, `sigmoid_focal_loss` has a softplus and a power of a sigmoid, and a
-    cosine is a quotient of sums.
+    No work is named where none of the claims is meant: `sigmoid_focal_loss` has a
+    softplus and a power of a sigmoid, and a cosine is a quotient of sums.
     """
 
     loss: Callable[..., Any]
@@ -264,6 +264,7 @@ CASES = {
         _log_probs,
         **_over_classes,
         torch=lambda z, y: F.nll_loss(z, y, reduction="none"),
+        work=LOOKUP,
     ),
     "kl_divergence": Case(
         losses.kl_divergence,

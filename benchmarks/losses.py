@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import contestants, plots, provenance, stopwatch
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, LOOKUP
 from benchmarks.losses_page import table as table
 from benchmarks.ratios import OPTAX, OURS, READ
 from benchmarks.shapes import BATCHES, BFLOAT16, LARGE, SMALL, WIDTH, Shape
@@ -91,9 +91,10 @@ def _time(plan: Plan, rounds: int) -> dict[str, Any]:
     contestants.assert_agreement(answers, plan.dtype)
     del answers  # as large as the gradients
     runs = {who: runs[who] for who in first}
-    if plan.shape in LARGE and plan.dtype == "float32" and not plan.only:
+    large = plan.shape in LARGE
+    if large and plan.dtype == "float32" and case.work != LOOKUP and not plan.only:
         runs[READ] = contestants.plain_read(inputs, plan.mode)
-    if plan.shape in LARGE or plan.only:
+    if large or plan.only:
         rounds = min(rounds, FEWER_ROUNDS)
     return {
         "loss": plan.loss,

@@ -12,6 +12,7 @@ from benchmarks.ratios import (
     OURS,
     PEERS,
     READ,
+    SHARES,
     all_over_ours,
     best_over_ours,
     dtype,
@@ -21,12 +22,6 @@ from benchmarks.ratios import (
 )
 
 LIBRARIES = (OURS, *PEERS, KERAS)
-# Of the time of a plain read, for values at the large shapes.
-SHARES = {
-    "polynomial": 0.8,
-    "one transcendental": 0.35,
-    "softmax cross-entropy": 0.5,
-}
 APART = 0.05
 
 
@@ -89,13 +84,13 @@ def table(results: dict) -> str:
 
 def _samples(cases: list[dict]) -> str:
     counts = sorted({len(case["ms"][OURS]) for case in cases})
-    words = str(counts[-1])
+    words = f"{counts[-1]} rounds"
     if len(counts) > 1:
-        words += f" (at shapes of 8 million elements and more {counts[0]})"
+        words += f", at shapes of 8 million elements and more {counts[0]}"
     return (
-        f"A sample is the mean of one block of calls; every round has one block of "
-        f"each contestant, and there are {words} rounds. All samples are in "
-        "`losses.json`, in the order in which they were taken."
+        f"A sample is the mean of one block of calls. Every round has one block of "
+        f"each contestant; there are {words}. All samples are in `losses.json`, in the "
+        "order in which they were taken."
     )
 
 

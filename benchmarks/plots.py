@@ -13,6 +13,7 @@ from benchmarks.ratios import (
     OURS,
     PEERS,
     READ,
+    SHARES,
     all_over_ours,
     dtype,
     geometric_mean,
@@ -55,7 +56,7 @@ def to_best(results: dict[str, Any]) -> Figure:
     _bars(axes, results["cases"], names, PEERS)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("time of the best of five peers over ours, above 1 is faster")
-    axes.legend(loc="upper right", frameon=False)
+    _legend(figure, axes)
     return figure
 
 
@@ -71,10 +72,7 @@ def to_each(results: dict[str, Any]) -> Figure:
         axes.tick_params(labelsize=7)
     grid[0].set_yticks(range(len(names)), names, fontsize=7)
     figure.supxlabel("its time over ours, above 1 we are faster", fontsize=9)
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper right", ncols=2, fontsize=8, frameon=False
-    )
+    _legend(figure, grid[0])
     return figure
 
 
@@ -122,7 +120,22 @@ def roofline(results: dict[str, Any]) -> Figure:
     # A loss that reads less than everything may go beyond.
     axes.set_xlim(0, 120)
     axes.set_xlabel("% of the speed of a plain read (and write) of the same arrays")
-    axes.legend(loc="lower right", fontsize=8)
+    works = {case["loss"]: case.get("work") for case in cases}
+    claimed = [
+        (row, 100 * SHARES[works[loss]])
+        for row, (loss, _) in enumerate(rows)
+        if works[loss] in SHARES
+    ]
+    if claimed:
+        places, floors = zip(*claimed, strict=True)
+        axes.vlines(
+            floors,
+            [place + 0.02 for place in places],
+            [place + 0.38 for place in places],
+            color="black",
+            label="claimed of the value",
+        )
+    _legend(figure, axes)
     return figure
 
 
@@ -146,6 +159,14 @@ def _bars(axes: Any, cases: list[dict], names: list[str], peers: Any) -> None:
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
+
+
+def _legend(figure: Figure, axes: Any) -> None:
+    """Above, where no bar is."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper right", ncols=3, fontsize=8, frameon=False
+    )
 
 
 def _losses(cases: Iterator[dict]) -> list[str]:

@@ -12,6 +12,12 @@ OPTAX = "optax, jit"
 PEERS = (OPTAX, "PyTorch", "torch.compile", "tf.function", "tf.function, XLA")
 KERAS = "Keras"
 READ = "plain read"
+# How much of our time a plain read should be, of values at the large shapes, by work.
+SHARES = {
+    "polynomial": 0.8,
+    "one transcendental": 0.35,
+    "softmax cross-entropy": 0.5,
+}
 
 EVERY = slice(None)
 ODD, EVEN = slice(0, None, 2), slice(1, None, 2)

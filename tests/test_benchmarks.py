@@ -142,6 +142,19 @@ def test_every_picture_is_drawn_from_what_is_timed():
     assert each["PyTorch"].patches and not each[ratios.OPTAX].patches
 
 
+def test_the_readme_is_about_float32_of_medium_and_large_shapes():
+    own = case([1.0], PyTorch=[2.0])
+    others = [
+        own | {"dtype": "bfloat16", "ms": {ratios.OURS: [1.0], "PyTorch": [9.0]}},
+        case([1.0], shape=ratios.SMALL, PyTorch=[9.0]),
+    ]
+    names = ("jax", "optax", "torch", "tensorflow")
+    about = MACHINE | {"versions": dict.fromkeys(names, "1")}
+    text = readme.section({"about": about, "cases": [own, *others]})
+    assert text == readme.section({"about": about, "cases": [own]})
+    assert "| `squared_error` | 2.00 |  |  |  |" in text
+
+
 def test_contestants_of_a_race_take_turns():
     turns = []
     contestants = {name: lambda name=name: turns.append(name) for name in "ab"}
