@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from benchmarks.provenance import RESULTS
 from benchmarks.ratios import (
     KERAS,
+    MODES,
     OURS,
     PEERS,
     READ,
@@ -21,7 +22,6 @@ from benchmarks.ratios import (
     share_of_read,
 )
 
-MODES = ("value", "value and gradient")
 COLOURS = ("#4477aa", "#ee9955")
 LINES = ("#222222", "#4477aa", "#ee6677", "#228833")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.shapes import SMALL
 
+MODES = ("value", "value and gradient")
 OURS = "jaxloss"
 OPTAX = "optax, jit"
 # Those that a claim of "the best peer" is about.

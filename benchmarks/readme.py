@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import plots
 from benchmarks.provenance import RESULTS
-from benchmarks.ratios import OPTAX, PEERS, all_over_ours, geometric_mean
+from benchmarks.ratios import MODES, OPTAX, PEERS, all_over_ours, geometric_mean
 
 README = RESULTS.parent.parent / "README.md"
 BEGIN = "<!-- benchmarks: written by `python -m benchmarks readme` -->"
@@ -48,7 +48,7 @@ def section(results: dict[str, Any]) -> str:
     ]
     everything = []
     for loss, ratios in _by_loss(results["cases"]):
-        best, optax = ([of[mode] for mode in plots.MODES] for of in ratios)
+        best, optax = ([of[mode] for mode in MODES] for of in ratios)
         everything += [ratio for found in best for ratio in found]
         cells = " | ".join(_cell(found) for found in (*best, *optax))
         lines.append(f"| `{loss}` | {cells} |")
@@ -73,7 +73,7 @@ def _by_loss(cases: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict]]]:
             [
                 {
                     mode: all_over_ours([c for c in own if c["mode"] == mode], peers)
-                    for mode in plots.MODES
+                    for mode in MODES
                 }
                 for peers in (PEERS, [OPTAX])
             ],
