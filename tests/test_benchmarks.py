@@ -114,6 +114,7 @@ def test_the_page_says_who_is_left_out_and_why():
 def test_the_claim_is_about_those_who_took_part():
     found = case([1.0], {"PyTorch": [1.0]})
     assert "best of five peers, over ours" in page(found)
+    assert "best of five peers, over ours" in page(found, left_out={"Keras": "no"})
     text = page(found, left_out={"TensorFlow": "it sees no GPU"})
     assert "best of the peers that took part, over ours" in text
     assert "five" not in text.partition("## What is claimed")[2]
