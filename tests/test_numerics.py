@@ -399,6 +399,27 @@ def test_distance_is_the_norm_of_the_difference(scale):
         np.testing.assert_allclose(slope, side * np.array([0.6, 0, -0.8]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1, 0, 1e-30, 1e30])
+def test_one_distance_of_another_size_changes_no_other(size):
+    # A batch of plain sizes takes plain sums of squares, and no other does.
+    x, y = np.random.default_rng(0).normal(size=(2, 40, 9))
+    x[3], y[3] = size * x[3], size * y[3]
+    both = jax.jit(jax.vmap(jax.value_and_grad(_numerics.distance)))
+    distances, slopes = both(jnp.float32(x), jnp.float32(y))
+    want = np.linalg.norm(x - y, axis=-1, keepdims=True)
+    np.testing.assert_allclose(distances, want[:, 0], rtol=1e-6)
+    toward = (x - y) / np.where(want > 0, want, 1)
+    np.testing.assert_allclose(slopes, toward, rtol=1e-5, atol=1e-6)
+
+
+def test_safe_squares_are_nan_where_squares_overflow_or_vanish():
+    sizes = jnp.array([1.0, 1e-10, 1e10, 0, 1e-30, 1e30, jnp.inf, jnp.nan])
+    x = jnp.outer(sizes, jnp.array([3.0, 4.0]))
+    want = [25, 25e-20, 25e20] + [np.nan] * 5
+    squares = jax.jit(jax.vmap(_numerics.safe_squares))(x)
+    np.testing.assert_allclose(squares, want, rtol=1e-6)
+
+
 def test_distance_has_the_curvature_of_a_sphere_around_either_end():
     x, y = jnp.array([4.0, 3.0]), jnp.array([1.0, -1.0])
     want = jax.hessian(_numerics.norm)(x - y)

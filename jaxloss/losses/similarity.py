@@ -105,15 +105,52 @@ def _vectors(
 @jax.custom_jvp
 def cosine(a: Array, b: Array, floor: Array) -> Array:
     """`cosine_similarity` of arrays that have been checked."""
+    (_, a_held), (_, b_held) = _plain_lengths(a, b, floor)
+    plain = jnp.sum(a * b) / a_held / b_held
+    similarity = _numerics.refined(
+        jnp.isfinite(plain), plain, _cosine_of_units, a, b, floor
+    )
+    return jnp.clip(similarity, -1, 1)
+
+
+def _cosine_of_units(a: Array, b: Array, floor: Array) -> Array:
     a_unit, b_unit = _units(a, b, floor)
-    return jnp.clip(jnp.sum(a_unit() * b_unit()), -1, 1)
+    return jnp.sum(a_unit() * b_unit())
 
 
 @jax.custom_jvp
 def _distance(a: Array, b: Array, floor: Array) -> Array:
+    (a_length, a_held), (b_length, b_held) = _plain_lengths(a, b, floor)
+    # One product for each element: the second vector is brought to the first.
+    gap = jnp.sum((a + b * (-a_held / b_held)) ** 2) / a_held**2
+    missing = _missing(a_length / a_held) + _missing(b_length / b_held)
+    plain = 0.5 * (gap + missing)
+    distance = _numerics.refined(
+        jnp.isfinite(plain), plain, _distance_of_units, a, b, floor
+    )
+    return jnp.clip(distance, 0, 2)
+
+
+def _distance_of_units(a: Array, b: Array, floor: Array) -> Array:
     a_unit, b_unit = _units(a, b, floor)
-    missing = (1 - a_unit.length**2) + (1 - b_unit.length**2)
-    return jnp.clip(0.5 * (jnp.sum((a_unit() - b_unit()) ** 2) + missing), 0, 2)
+    missing = _missing(a_unit.length) + _missing(b_unit.length)
+    return 0.5 * (jnp.sum((a_unit() - b_unit()) ** 2) + missing)
+
+
+def _missing(length: Array) -> Array:
+    return 1 - length**2
+
+
+def _plain_lengths(
+    a: Array, b: Array, floor: Array
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Norms, nan where squares overflow or vanish, and the larger of each and floor."""
+    # Hidden, the floor does not change places with the rest: a maximum keeps a nan of
+    # its second operand alone.
+    floor = jax.lax.optimization_barrier(floor)
+    lengths = jnp.sqrt(_numerics.safe_squares(a)), jnp.sqrt(_numerics.safe_squares(b))
+    held = jnp.maximum(floor, lengths[0]), jnp.maximum(floor, lengths[1])
+    return (lengths[0], held[0]), (lengths[1], held[1])
 
 
 def _cosine_jvp(primals, tangents):

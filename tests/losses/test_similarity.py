@@ -113,3 +113,20 @@ def test_cosine_of_what_is_not_finite_is_nan_with_gradient_0(loss, element):
     value, gradients = jax.value_and_grad(loss, argnums=(0, 1))(a, b)
     assert jnp.isnan(value)
     np.testing.assert_array_equal(gradients, 0)
+
+
+@both
+@pytest.mark.parametrize("size", [1.0, 0.0, 1e-36, 1e-20, 1e20, 1e30])
+def test_one_example_of_another_size_changes_no_cosine_of_its_batch(loss, size):
+    # A batch of plain sizes takes plain sums of squares, and no other does.
+    a, b = np.random.default_rng(0).normal(size=(2, 64, 33))
+    a[5], b[7] = size * a[5], size * b[7]
+    norms = [np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
+    u, v = (x / np.where(n > 0, n, 1) for x, n in zip((a, b), norms, strict=True))
+    cosines = np.sum(u * v, -1, keepdims=True)
+    sign, start = (1, 0) if loss is cosine_similarity else (-1, 1)
+    slopes = sign * (v - cosines * u) * (norms[0] > 0)
+    kernel = jax.jit(jax.vmap(jax.value_and_grad(loss)))
+    values, gradients = kernel(jnp.float32(a), jnp.float32(b))
+    np.testing.assert_allclose(values, start + sign * cosines[:, 0], atol=5e-7)
+    np.testing.assert_allclose(gradients * norms[0], slopes, rtol=1e-5, atol=1e-6)
