@@ -1,5 +1,6 @@
 """Losses that judge a number, or an array of numbers, against the true one."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -289,9 +290,12 @@ def _distance(prediction: Array, target: Array) -> Array:
     lambda p, t, delta: jnp.abs(p - t) - jnp.minimum(jnp.abs(p - t), delta),
 )
 def _huber(prediction: Array, target: Array, delta: Array) -> Array:
-    distance = jnp.abs(prediction - target)
-    near = jnp.minimum(distance, delta)
-    return near * (distance - near / 2)
+    # Hidden, delta does not change places with the rest: a minimum and a maximum keep a
+    # nan of their second operand alone.
+    delta = jax.lax.optimization_barrier(delta)
+    error = prediction - target
+    held = jnp.minimum(delta, jnp.maximum(-delta, error))
+    return held * (error + held * -0.5)
 
 
 @_numerics.slopes(
