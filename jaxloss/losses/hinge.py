@@ -1,5 +1,6 @@
 """Losses that want a score to be on its side of a margin."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -51,7 +52,7 @@ def hinge_loss(
     """
     score, target = _sided(where, score, target)
     margin = _inputs.option("margin", margin, (), score)
-    return 0.5 * _numerics.mean(_twice_hinge(score, target, margin), where)
+    return _numerics.mean(_shortfall(score, target, margin), where)
 
 
 def squared_hinge_loss(
@@ -139,7 +140,8 @@ def perceptron_loss(
         Rosenblatt, *The Perceptron*, 1958.
     """
     score, target = _sided(where, score, target)
-    return _numerics.mean(_perceptron(score, target), where)
+    none = jnp.zeros((), score.dtype)
+    return _numerics.mean(_shortfall(score, target, none), where)
 
 
 def _sided(
@@ -151,15 +153,16 @@ def _sided(
 
 
 @_numerics.slopes(
-    lambda s, y, m: jnp.where(y * s < m, -2 * y, 0),
-    lambda s, y, m: jnp.where(y * s < m, -2 * s, 0),
-    lambda s, y, m: jnp.where(y * s < m, jnp.full_like(s, 2), 0),
+    lambda s, y, m: jnp.where(y * s < m, -y, 0),
+    lambda s, y, m: jnp.where(y * s < m, -s, 0),
+    lambda s, y, m: jnp.where(y * s < m, jnp.ones_like(s), 0),
 )
-def _twice_hinge(score: Array, target: Array, margin: Array) -> Array:
-    """Twice what is short: the half is taken once for each example."""
-    short = margin * (target / target) - target * score  # 0 is on no side: nan
-    # A maximum, inside a sum, would let nan pass for 0.
-    return short + jnp.abs(short)
+def _shortfall(score: Array, target: Array, margin: Array) -> Array:
+    """What the score on its side is short of the margin; nan for a target of 0."""
+    # Hidden, the bound does not change places with the rest: a maximum keeps a nan of
+    # its second operand alone.
+    bound, margin = jax.lax.optimization_barrier((jnp.zeros_like(margin), margin))
+    return jnp.maximum(bound, target * (margin / target - score))
 
 
 @_numerics.slopes(
@@ -168,13 +171,4 @@ def _twice_hinge(score: Array, target: Array, margin: Array) -> Array:
     lambda s, y, m: 2 * jnp.maximum(m - y * s, 0),
 )
 def _squared_hinge(score: Array, target: Array, margin: Array) -> Array:
-    return 0.25 * _twice_hinge(score, target, margin) ** 2
-
-
-@_numerics.slopes(
-    lambda s, y: jnp.where(y * s < 0, -y, 0),
-    lambda s, y: jnp.where(y * s < 0, -s, 0),
-)
-def _perceptron(score: Array, target: Array) -> Array:
-    wrong = -(target * (target / target)) * score  # 0 is on no side: nan
-    return 0.5 * (wrong + jnp.abs(wrong))
+    return _shortfall(score, target, margin) ** 2
