@@ -128,14 +128,15 @@ def binary_cross_entropy(
     )
     for name, value in (("probability", probability), ("target", target)):
         _inputs.require((value >= 0) & (value <= 1), name, "in [0, 1]", value)
-    valid = _numerics.within(probability, 0, 1)
+    possible = True
     if clip:
+        possible = _numerics.within(probability, 0, 1)
         probability = jnp.clip(probability, clip, 1 - clip)
     target = _smooth(target, label_smoothing)
     min_log = _inputs.option("min_log", min_log, (), probability)
     min_log = jnp.maximum(min_log, jnp.finfo(probability.dtype).min)
-    loss = _numerics.mean(_bernoulli(probability, target, min_log), where)
-    return jnp.where(valid, _endless(loss), jnp.nan)
+    loss = 0 - _numerics.mean(_log_likelihood(probability, target, min_log), where)
+    return jnp.where(possible & ~jnp.isnan(loss), _endless(loss), jnp.nan)
 
 
 def weighted_sigmoid_cross_entropy(
@@ -311,23 +312,27 @@ def _endless(loss: Array) -> Array:
     return jnp.where(loss > 2.0**64, jnp.inf, loss)
 
 
-def _bernoulli_slope(p: Array, y: Array, m: Array) -> Array:
+def _likelihood_slope(p: Array, y: Array, m: Array) -> Array:
     one = _numerics.hidden_one(p)
     no = jnp.where(one - p > jnp.exp(m), _numerics.ratio(one - y, one - p), 0)
-    return no - jnp.where(p > jnp.exp(m), _numerics.ratio(y, p), 0)
+    return jnp.where(p > jnp.exp(m), _numerics.ratio(y, p), 0) - no
 
 
 @_numerics.slopes(
-    _bernoulli_slope,
-    lambda p, y, m: jnp.maximum(jnp.log1p(-p), m) - jnp.maximum(jnp.log(p), m),
+    _likelihood_slope,
+    lambda p, y, m: jnp.maximum(jnp.log(p), m) - jnp.maximum(jnp.log1p(-p), m),
     lambda p, y, m: (
-        jnp.where(1 - p < jnp.exp(m), y - 1, 0) - jnp.where(p < jnp.exp(m), y, 0)
+        jnp.where(1 - p < jnp.exp(m), 1 - y, 0) + jnp.where(p < jnp.exp(m), y, 0)
     ),
 )
-def _bernoulli(probability: Array, target: Array, min_log: Array) -> Array:
-    yes = jnp.maximum(jnp.log(probability), min_log)
-    no = jnp.maximum(jnp.log1p(-probability), min_log)
-    return -(target * yes + (1 - target) * no)
+def _log_likelihood(probability: Array, target: Array, min_log: Array) -> Array:
+    """nan for a probability outside [0, 1], of which a logarithm is nan."""
+    # Hidden, the bound does not change places with the rest: a maximum keeps a nan of
+    # its second operand alone.
+    min_log = jax.lax.optimization_barrier(min_log)
+    yes = jnp.maximum(min_log, jnp.log(probability))
+    no = jnp.maximum(min_log, jnp.log1p(-probability))
+    return target * yes + (1 - target) * no
 
 
 @_numerics.slopes(

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxloss import losses
+from jaxloss import losses, per_sample
 
 LARGEST = float(jnp.finfo(jnp.float32).max)
 
@@ -95,6 +95,26 @@ def test_hinge_takes_no_label_of_zero_for_a_side():
     assert optax.hinge_loss(jnp.array(0.5), jnp.array(0)) == 1  # whatever the score
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [losses.hinge_loss, losses.squared_hinge_loss, losses.perceptron_loss],
+)
+@pytest.mark.parametrize("score", [-2.0, 0.0, 2.0, 20.0])
+def test_one_label_of_zero_among_sides_is_enough(loss, score):
+    # In a large batch: there the compiler fuses maxima, which may lose a nan.
+    index = jnp.arange(1024)
+    target = jnp.ones((1024, 64)).at[index, index % 64].set(0.0)
+    assert jnp.isnan(per_sample(loss)(score * jnp.ones((1024, 64)), target)).all()
+
+
+def test_hinge_of_an_infinite_score_costs_nothing_on_the_right_side():
+    scores = jnp.array([jnp.inf, -jnp.inf])
+    kept = per_sample(losses.hinge_loss)(scores, jnp.array([1, -1]))
+    np.testing.assert_array_equal(kept, 0)
+    missed = per_sample(losses.hinge_loss)(scores, jnp.array([-1, 1]))
+    np.testing.assert_array_equal(missed, jnp.inf)
+
+
 def test_hinge_has_no_slope_at_the_margin():
     assert jax.grad(losses.hinge_loss)(jnp.array(1.0), 1) == 0
     assert jax.grad(optax.hinge_loss)(jnp.array(1.0), jnp.array(1.0)) == -0.5
@@ -134,3 +154,22 @@ def test_min_log_floors_each_logarithm():
 @pytest.mark.parametrize("probability", [-0.1, 1.1])
 def test_min_log_does_not_hide_a_probability_out_of_range(probability):
     assert jnp.isnan(losses.binary_cross_entropy(probability, 1, min_log=-100.0))
+
+
+@pytest.mark.parametrize("options", [{}, {"min_log": -100.0}, {"clip": 1e-3}])
+@pytest.mark.parametrize("probability", [-1.0, -1e-30, 1.0000001, 2.0, np.inf, -np.inf])
+def test_one_probability_out_of_range_is_enough(probability, options):
+    # In a large batch: there the compiler fuses maxima, which may lose a nan.
+    index = jnp.arange(1024)
+    impossible = jnp.full((1024, 64), 0.25).at[index, index % 64].set(probability)
+
+    @jax.jit
+    @jax.vmap
+    def results(probability, target):
+        loss = losses.binary_cross_entropy
+        return jax.value_and_grad(loss)(probability, target, **options)
+
+    for target in (0.0, 1.0):
+        value, slope = results(impossible, jnp.full((1024, 64), target))
+        assert jnp.isnan(value).all()
+        np.testing.assert_array_equal(slope, 0)
