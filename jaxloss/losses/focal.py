@@ -65,12 +65,12 @@ def sigmoid_focal_loss(
     logits, target = _inputs.elementwise(where, logits=logits, target=target)
     _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
     gamma = _inputs.option("gamma", gamma, (), logits)
-    no = yes = jnp.ones((), logits.dtype)
-    if alpha is not None:
-        _inputs.share("alpha", alpha)
-        yes = _inputs.option("alpha", alpha, (), logits)
-        no = 1 - yes
-    return _numerics.mean(_sigmoid_focal(logits, target, no, yes, gamma), where)
+    if alpha is None:
+        return _numerics.mean(_even_sigmoid_focal(logits, target, gamma), where)
+    _inputs.share("alpha", alpha)
+    yes = _inputs.option("alpha", alpha, (), logits)
+    losses = _sigmoid_focal(logits, target, 1 - yes, yes, gamma)
+    return _numerics.mean(losses, where)
 
 
 def softmax_focal_loss_with_integer_labels(
@@ -265,11 +265,11 @@ def _sigmoid_focal_target_slope(z, y, no, yes, gamma):
 
 
 def _sigmoid_focal_no_slope(z, y, no, yes, gamma) -> Array:
-    return (1 - y) * _sigmoid_focal(z, y, 1.0, 1.0, gamma)
+    return (1 - y) * _even_sigmoid_focal(z, y, gamma)
 
 
 def _sigmoid_focal_yes_slope(z, y, no, yes, gamma) -> Array:
-    return y * _sigmoid_focal(z, y, 1.0, 1.0, gamma)
+    return y * _even_sigmoid_focal(z, y, gamma)
 
 
 def _sigmoid_focal_gamma_slope(z, y, no, yes, gamma) -> Array:
@@ -286,19 +286,29 @@ def _sigmoid_focal_gamma_slope(z, y, no, yes, gamma) -> Array:
 def _sigmoid_focal(
     logits: Array, target: Array, no: Array, yes: Array, gamma: Array
 ) -> Array:
+    balance = no * (1 - target) + yes * target
+    return balance * _even_sigmoid_focal(logits, target, gamma)
+
+
+@_numerics.slopes(
+    lambda z, y, gamma: _sigmoid_focal_slope(z, y, 1.0, 1.0, gamma),
+    lambda z, y, gamma: _sigmoid_focal_target_slope(z, y, 1.0, 1.0, gamma),
+    lambda z, y, gamma: _sigmoid_focal_gamma_slope(z, y, 1.0, 1.0, gamma),
+)
+def _even_sigmoid_focal(logits: Array, target: Array, gamma: Array) -> Array:
     distance = jnp.abs(logits)
     finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
     wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)  # 1 - y above 0, y below
     surprise = finite * wrong_share + jnp.log1p(jnp.exp(-distance))
-    focus = _numerics.power(_wrong(logits, target), gamma)
-    return (no * (1 - target) + yes * target) * focus * surprise
+    return _numerics.power(_wrong(logits, target), gamma) * surprise
 
 
 def _wrong(logits: Array, target: Array) -> Array:
     """Probability of being wrong, (1 - y) p + y (1 - p), where nothing cancels."""
     wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)
-    unlikely = jax.nn.sigmoid(-jnp.abs(logits))
-    return wrong_share + (1 - 2 * wrong_share) * unlikely
+    # A sigmoid of the compiler takes longer than a division by what is at hand.
+    odds = jnp.exp(-jnp.abs(logits))
+    return wrong_share + (1 - 2 * wrong_share) * (odds / (1 + odds))
 
 
 def _focal_of_odds_slope(u: Array, gamma: Array) -> Array:
