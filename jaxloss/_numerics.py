@@ -47,7 +47,7 @@ def slopes(*slope_fns: Callable[..., Array]) -> Callable[[Callable], Callable]:
     return decorate
 
 
-def no_slope(*primals: Array) -> Array:
+def no_slope(*primals: Any) -> Any:
     """In the place of a slope for an argument that takes no derivative, as a label."""
     raise TypeError("There is no derivative with respect to this argument.")
 
@@ -108,10 +108,10 @@ def refined(good: Array, value: Any, better: Callable[..., Any], *args: Array) -
         return jax.lax.cond(jnp.all(good), keep, both, good, value, *args)
 
     @jax.custom_batching.custom_vmap
-    def choose(*operands):
+    def chosen(*operands):
         return jax.lax.platform_dependent(*operands, cpu=only_if_needed, default=both)
 
-    @choose.def_vmap
+    @chosen.def_vmap
     def _batched(size, in_batched, *operands):
         def batched(x, already):
             return x if already else jnp.broadcast_to(x, (size, *x.shape))
@@ -123,6 +123,8 @@ def refined(good: Array, value: Any, better: Callable[..., Any], *args: Array) -
         result = refined(good, value, lifted, *args)
         return result, jax.tree.map(lambda _: True, result)
 
+    choose = jax.custom_jvp(chosen)
+    choose.defjvp(no_slope)  # JAX would follow a derivative without an end
     return choose(good, value, *args)
 
 

@@ -78,6 +78,13 @@ def test_one_judgement_may_hold_for_all_examples():
     np.testing.assert_array_equal(refine(jnp.array(True), x, weight), [-1, -1])
 
 
+def test_what_is_refined_has_no_derivative_of_its_own():
+    good, x, weight = jnp.array([True]), jnp.ones(1), jnp.float32(3)
+    refine = jax.vmap(_square_where_bad, in_axes=(0, 0, None))
+    with pytest.raises(TypeError, match="no derivative"):
+        jax.jvp(lambda x: refine(good, x, weight), (x,), (x,))
+
+
 def test_a_batch_of_good_values_does_not_compute_better_ones():
     calls = []
 
