@@ -1,0 +1,133 @@
+"""Arithmetic with a meaning at its ends: where 0 wins, and where nan is not lost."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxloss._numerics.derivatives import slopes
+
+
+def mean(values: Array, where: ArrayLike | None = None) -> Array:
+    """Averages over the elements kept by `where`; 0 when there are none."""
+    if where is None:
+        return jnp.sum(values) / max(values.size, 1)
+    where = jnp.asarray(where)
+    count = jnp.maximum(jnp.sum(where, dtype=jnp.int32), 1)
+    return jnp.sum(jnp.where(where, values, 0)) / count.astype(values.dtype)
+
+
+@slopes(jax.nn.sigmoid)
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), exact in both tails and at the infinities."""
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+@slopes(jnp.zeros_like)
+def nan_if_negative(x: Array) -> Array:
+    """A term of 0, or of nan where x is below 0.
+
+    By neither a selection nor a constant, which would keep the compiler from fusing it
+    into a sum.
+    """
+    return jnp.sign(jnp.sqrt(x)) - jnp.sign(x)
+
+
+@slopes(lambda x, y: y, lambda x, y: x)
+def times(x: Array, y: Array) -> Array:
+    """The product x y in which 0 wins: 0 also when y is infinite or nan."""
+    return jnp.where(x == 0, 0, x * y)
+
+
+def nan_if_any(x: Array) -> Array:
+    """0, or nan if an element is nan; without derivatives.
+
+    A maximum or minimum, inside a sum or as the whole of a pass over a batch, loses a
+    nan on some backends. A loss made of them adds this.
+    """
+    return 0 * jnp.sum(jnp.sign(jax.lax.stop_gradient(x)))
+
+
+def expectation(weights: Array, costs: Array) -> Array:
+    """The sum of products in which a weight of 0 wins, also over an infinite cost.
+
+    An infinite cost is inf unless its weight is 0, or too small to be seen beside 1. A
+    sum takes a minimum and a product into its pass over the batch, and a selection it
+    does not. Whether a cost is nan must be asked elsewhere (`nan_if_any`).
+    """
+    bound = jnp.finfo(costs.dtype).max
+    total = jnp.sum(weights * jnp.minimum(costs, bound))
+    return jnp.where(total > bound * jnp.finfo(costs.dtype).eps / 2, jnp.inf, total)
+
+
+@slopes(lambda x, y: 1 / y, lambda x, y: jnp.where(x == 0, 0, -(x / y) / y))
+def ratio(x: Array, y: Array) -> Array:
+    """The quotient x / y in which 0 wins: 0 also when y is 0."""
+    return jnp.where(x == 0, 0, x / y)
+
+
+def _power_slope(x: Array, q: Array) -> Array:
+    return q * power(x, q - 1)
+
+
+def _power_exponent_slope(x: Array, q: Array) -> Array:
+    return times(power(x, q), jnp.log(x))
+
+
+@slopes(_power_slope, _power_exponent_slope)
+def power(x: Array, q: Array) -> Array:
+    """x ** q for x from 0 on; a slope that is infinite, as at 0 for q < 1, is 0."""
+    return jnp.power(x, q)
+
+
+def within(x: Array, least: float, most: float) -> Array:
+    """Whether all is within these bounds; what is nan is not."""
+    x = jax.lax.stop_gradient(x)
+    # Hidden, as constants that a loss beside it may have too (`hidden_one`).
+    bounds = jnp.asarray(least, x.dtype), jnp.asarray(most, x.dtype)
+    low, high = jax.lax.optimization_barrier(bounds)
+    return ~jnp.isnan(jnp.sum(jnp.sqrt((x - low) * (high - x))))
+
+
+#: W(x) in powers of q = sqrt(2 (e x + 1)), around the branch point x = -1/e.
+_LAMBERT_SERIES = (
+    -1.0,
+    1.0,
+    -1 / 3,
+    11 / 72,
+    -43 / 540,
+    769 / 17280,
+    -221 / 8505,
+    680863 / 43545600,
+)
+
+
+def lambert_w(x: Array) -> Array:
+    """W with W exp(W) = x, the branch from -1 up; -1 where x is below -1/e.
+
+    No derivative is defined. Halley's steps start within 2 % and triple the digits.
+    """
+    highest = jnp.finfo(x.dtype).max
+    x = jnp.minimum(x, highest)
+    # 1/e in two parts, so that the difference to it is exact. Without the barrier the
+    # compiler would add up the parts first.
+    tail = -1.2428753672788363e-17 if x.dtype == jnp.float64 else -9.149755188170101e-9
+    apart = jax.lax.optimization_barrier(x + 1 / math.e) + tail
+    q = jnp.sqrt(2 * math.e * jnp.maximum(apart, 0))
+    series = jnp.polyval(jnp.asarray(_LAMBERT_SERIES[::-1], x.dtype), q)
+    above = jnp.log1p(jnp.maximum(x, -0.5))
+    w = above * (1 - jnp.log1p(jnp.maximum(above, 0)) / (2 + above))
+    w = jnp.where(x < -0.1, series, w)
+    for _ in range(5):
+        # Divided by exp(w), the textbook step does not overflow.
+        off = w - x * jnp.exp(-w)
+        w = w - off / ((w + 1) - (w + 2) * off / (2 * w + 2))
+    near = q < jnp.finfo(x.dtype).eps ** 0.125  # where the steps would divide 0 by 0
+    return jnp.where(near, series, w)
+
+
+def is_zero(option: float | Array) -> bool:
+    """Whether an option is the number 0, so that its term need not be traced."""
+    return isinstance(option, (int, float)) and option == 0

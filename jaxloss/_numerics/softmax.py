@@ -1,0 +1,187 @@
+"""Sums of exponentials, and the probabilities that they make."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxloss._numerics.arithmetic import expectation, nan_if_any
+from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
+
+
+@slopes(jax.nn.softmax)
+def logsumexp(x: Array) -> Array:
+    """log(sum(exp(x)))."""
+    return jax.nn.logsumexp(x)
+
+
+def logsumexp_where(x: Array, where: Array) -> Array:
+    """log(sum(exp(x))) over what is kept; -inf, with derivative 0, when nothing is."""
+    some = jnp.any(where)
+    x = jnp.where(some, jnp.where(where, x, -jnp.inf), 0)
+    return jnp.where(some, logsumexp(x), -jnp.inf)
+
+
+def soft_cap(logits: Array, cap: Array) -> Array:
+    """Logits bent into (-cap, cap), but for those of impossible classes, -inf."""
+    impossible = logits == -jnp.inf
+    return jnp.where(impossible, -jnp.inf, _bent(jnp.where(impossible, 0, logits), cap))
+
+
+@slopes(
+    lambda z, cap: 1 - jnp.tanh(z / cap) ** 2,
+    lambda z, cap: jnp.tanh(z / cap) - z / cap * (1 - jnp.tanh(z / cap) ** 2),
+)
+def _bent(logits: Array, cap: Array) -> Array:
+    return cap * jnp.tanh(logits / cap)
+
+
+def log_odds(x: Array, y: Array) -> Array:
+    """x - y, how much likelier the first is in logarithms; 0 when both are -inf."""
+    return jnp.where(jnp.maximum(x, y) > -jnp.inf, x - y, 0)
+
+
+def share_of_sum(x: Array, y: Array) -> Array:
+    """exp(x) / (exp(x) + exp(y)), one half when both are 0."""
+    return jax.nn.sigmoid(log_odds(x, y))
+
+
+@slopes(share_of_sum, lambda x, y: share_of_sum(y, x))
+def log_sum(x: Array, y: Array) -> Array:
+    """log(exp(x) + exp(y)), -inf when both are."""
+    return jnp.maximum(x, y) + _log1p(jnp.exp(-jnp.abs(log_odds(x, y))))
+
+
+def _log1p(x: Array) -> Array:
+    """log(1 + x) for x in [0, 1], where that of the compiler takes thrice the time.
+
+    It is 2 artanh(s) with s = x / (2 + x), at most 1/3: each term of the series brings
+    a digit. A division comes last, for the compiler computes what is cheaper once for
+    each use.
+    """
+    square = (x / (2 + x)) ** 2
+    terms = 16 if x.dtype == jnp.float64 else 7
+    series = jnp.zeros_like(x)
+    for k in reversed(range(terms)):
+        series = series * square + 2 / (2 * k + 1)
+    return x * series / (2 + x)
+
+
+def top(x: Array) -> Array:
+    """The highest element, held finite, and a constant for derivatives."""
+    bound = jnp.finfo(x.dtype).max
+    return jax.lax.stop_gradient(jnp.clip(jnp.max(x, initial=-jnp.inf), -bound, bound))
+
+
+def expected_surprise(weights: Array, logits: Array) -> Array:
+    """The sum of -weight log-probability.
+
+    A weight of 0 wins, as in `expectation`; nan where no probability is defined. Its
+    slopes are the true ones, in a pass of their own.
+    """
+    return _expected_surprise(weights, logits)[0]
+
+
+@jax.custom_jvp
+def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
+    """With `log_total`."""
+    highest = top(logits)
+    total = _log_total_between(logits, highest)
+    operands = jax.lax.optimization_barrier((weights, logits, highest, total))
+    weights, logits, highest, total = operands
+    loss = jnp.sum(weights * ((highest - logits) + total))
+    known = jnp.isfinite(loss) & jnp.isfinite(total)
+    careful = _expected_surprise_at_the_ends
+    return refined(known, (loss, total), careful, *operands)
+
+
+@_expected_surprise.defjvp
+def _expected_surprise_jvp(primals, tangents):
+    loss, total = _expected_surprise(*primals)
+    (weights, logits), (weights_change, change) = primals, tangents
+    weights, logits, highest, total = jax.lax.optimization_barrier(
+        (weights, logits, top(logits), total)
+    )
+    share = jnp.exp(logits - highest - total)
+    share = jnp.where(share >= 0, jnp.minimum(share, 1), 0)  # inf is all, nan nothing
+    slope = share * jnp.sum(weights) - weights
+    cost = highest - logits + total
+    pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
+    pull += jnp.sum(jnp.where(jnp.isfinite(cost), cost, 0) * weights_change)
+    # A division is done once for each example, and not for each of its classes.
+    known = jnp.where(jnp.isnan(loss), jnp.inf, 1)
+    return (loss, total), (pull / known, jnp.sum(share * change) / known)
+
+
+def _expected_surprise_at_the_ends(
+    weights: Array, logits: Array, highest: Array, total: Array
+) -> tuple[Array, Array]:
+    at_the_ends = _log_total_at_the_ends(logits, highest)
+    total = jnp.where(jnp.isfinite(total), total, at_the_ends)
+    loss = expectation(weights, jnp.maximum(highest - logits, -0.0) + total)
+    unknown = jnp.isnan(total) & (logits.size > 0)
+    return jnp.where(unknown, jnp.nan, loss), total
+
+
+def _share_of_total(x: Array, top: Array) -> Array:
+    top = jax.lax.stop_gradient(top)
+    return jnp.exp(x - top - log_total(x, top))
+
+
+@slopes(_share_of_total, no_slope)
+def log_total(x: Array, top: Array) -> Array:
+    """log(sum(exp(x - top))), exact also where one element outweighs all others.
+
+    nan when no share of the total is defined.
+    """
+    total = _log_total_between(x, top)
+    return refined(jnp.isfinite(total), total, _log_total_at_the_ends, x, top)
+
+
+def _log_total_between(x: Array, top: Array) -> Array:
+    """Finite, if neither all elements are impossible nor one is infinite or nan."""
+    total = jnp.sum(jnp.exp(x - top))
+    # Beyond a share of 8/9 the last digits of the total are no longer those of its log.
+    large, value = total > 9 / 8, jnp.log(total)
+    if x.size < FEW:
+        value = jnp.where(large, value, _log_total_near_0(x, top))
+    else:
+        value = refined(large, value, _log_total_near_0, x, top)
+    return jnp.where(total > 0, value, jnp.nan)
+
+
+def _log_total_near_0(x: Array, top: Array) -> Array:
+    """Where one exponential is 1, it is left out of the sum."""
+    x, top = jax.lax.optimization_barrier((x, top))
+    exponentials = jnp.exp(x - top)
+    return jnp.log1p(jnp.sum(exponentials - jnp.floor(exponentials)))
+
+
+def _log_total_at_the_ends(x: Array, top: Array) -> Array:
+    """0 where one element is infinite and has all, nan elsewhere."""
+    x, top = jax.lax.optimization_barrier((x, top))
+    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1)) + nan_if_any(x)
+    return jnp.where((top == jnp.finfo(x.dtype).max) & (ones == 1), 0, jnp.nan)
+
+
+@jax.custom_jvp
+def log_softmax(logits: Array) -> Array:
+    """Log-probabilities that are accurate also next to 0, nan when none is defined."""
+    highest = jnp.max(logits, initial=-jnp.inf)
+    at_top = logits == highest
+    tops = jnp.sum(at_top).astype(logits.dtype)
+    below = jnp.where(at_top, 0, logits - jnp.where(at_top, 0, highest))
+    rest = jnp.sum(jnp.exp(below), where=~at_top) + (tops - 1)
+    undefined = (highest == -jnp.inf) | ((highest == jnp.inf) & (tops > 1))
+    return below - jnp.log1p(rest) + jnp.where(undefined, jnp.nan, 0)
+
+
+@log_softmax.defjvp
+def _log_softmax_jvp(primals, tangents):
+    log_p = log_softmax(*primals)
+    return log_p, tangents[0] - jnp.sum(jnp.exp(log_p) * tangents[0])
+
+
+def smooth(target: Array, kept: Array, share: float | Array) -> Array:
+    """Takes a share of a target and spreads it evenly over the classes kept."""
+    count = jnp.maximum(jnp.sum(kept), 1).astype(target.dtype)
+    return (1 - share) * target + jnp.where(kept, share / count, 0)
