@@ -131,10 +131,17 @@ def _share_of_total(x: Array, top: Array) -> Array:
 def log_total(x: Array, top: Array) -> Array:
     """log(sum(exp(x - top))), exact also where one element outweighs all others.
 
-    nan when no share of the total is defined.
+    nan when no share of the total is defined. The exponentials that are 1 are counted
+    apart from the others, and in a pass of their own: a sum takes one use of an
+    exponential into its pass over the batch, and no selection.
     """
-    total = _log_total_between(x, top)
-    return refined(jnp.isfinite(total), total, _log_total_at_the_ends, x, top)
+    exponentials = jnp.exp(x - top)
+    others = jnp.sum(exponentials - jnp.floor(exponentials))
+    x, top, others = jax.lax.optimization_barrier((x, top, others))
+    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1))
+    endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
+    total = jnp.where(endless, 0, others + (ones - 1))
+    return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
 
 
 def _log_total_between(x: Array, top: Array) -> Array:
