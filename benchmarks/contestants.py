@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import keras
 import ml_dtypes
 import numpy as np
-import optax  # noqa: F401  (its version is reported beside the others)
 import tensorflow as tf
 import torch
 
