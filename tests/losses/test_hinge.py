@@ -94,6 +94,20 @@ def test_tied_scores_have_a_gradient_that_sums_to_zero(loss):
     np.testing.assert_allclose(gradient.sum(), 0, atol=1e-7)
 
 
+def test_the_first_of_the_highest_rivals_moves_also_among_many_that_tie():
+    rng = np.random.default_rng(0)
+    score = rng.integers(-3, 4, (64, 300)).astype(np.float32)
+    score[::2] *= 1e-30  # the highest is ahead by next to nothing
+    label = rng.integers(0, 300, 64)
+    others = score.copy()
+    np.put_along_axis(others, label[:, None], -np.inf, -1)
+    expected = np.eye(300)[others.argmax(-1)] - np.eye(300)[label]
+    gradient = jax.vmap(jax.grad(losses.multiclass_hinge_loss))
+    behind = others.max(-1) - np.take_along_axis(score, label[:, None], -1)[:, 0]
+    expected[1 + behind <= 0] = 0
+    np.testing.assert_array_equal(gradient(score, label), expected)
+
+
 def test_a_perceptron_that_ties_does_not_move():
     assert (jax.grad(losses.multiclass_perceptron_loss)(jnp.zeros(4), 1) == 0).all()
 
