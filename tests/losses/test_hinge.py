@@ -97,8 +97,10 @@ def test_tied_scores_have_a_gradient_that_sums_to_zero(loss):
 def test_the_first_of_the_highest_rivals_moves_also_among_many_that_tie():
     rng = np.random.default_rng(0)
     score = rng.integers(-3, 4, (64, 300)).astype(np.float32)
-    score[::2] *= 1e-30  # the highest is ahead by next to nothing
     label = rng.integers(0, 300, 64)
+    label[:16] = 0
+    score[:8, 0], score[8:16, 0] = 3, 3.5  # the label ties and is first, or leads
+    score[::2] *= 1e-30  # the highest is ahead by next to nothing
     others = score.copy()
     np.put_along_axis(others, label[:, None], -np.inf, -1)
     expected = np.eye(300)[others.argmax(-1)] - np.eye(300)[label]
