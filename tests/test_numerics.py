@@ -162,6 +162,38 @@ def test_nan_if_negative_has_derivative_0(x):
     assert derivatives(_numerics.nan_if_negative, x) == ([0], [0])
 
 
+# nan_if_any
+
+NAN_OR_NOT = [
+    ([0, 1, -1], 0),
+    ([0, NAN, -1], NAN),
+    ([INF, 0, -INF], 0),  # of which the sum is nan
+    ([INF, NAN, -INF], NAN),
+    ([HUGE, HUGE, 0], 0),  # of which the sum is infinite
+    ([HUGE, HUGE, NAN], NAN),
+]
+
+
+@pytest.mark.parametrize("size", [3, 200])
+def test_nan_if_any_is_nan_for_the_examples_that_hold_one(size):
+    examples = jnp.zeros((len(NAN_OR_NOT), size))
+    examples = examples.at[:, -3:].set(jnp.array([x for x, _ in NAN_OR_NOT]))
+    expected = [value for _, value in NAN_OR_NOT]
+    together = jax.jit(jax.vmap(_numerics.nan_if_any))(examples)
+    np.testing.assert_array_equal(together, expected)
+    np.testing.assert_array_equal([*map(_numerics.nan_if_any, examples)], expected)
+
+
+@pytest.mark.parametrize("size", [3, 200])
+def test_nan_if_any_has_derivative_0(size):
+    def added(x):
+        return jnp.sum(x) + _numerics.nan_if_any(x)
+
+    for x in (jnp.ones(size), jnp.full(size, INF), jnp.full(size, NAN)):
+        np.testing.assert_array_equal(jax.grad(added)(x), jnp.ones(size))
+        np.testing.assert_array_equal(jax.hessian(added)(x), jnp.zeros((size, size)))
+
+
 # times
 
 

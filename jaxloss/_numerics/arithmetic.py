@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxloss._numerics.derivatives import slopes
+from jaxloss._numerics.derivatives import FEW, refined, slopes
 
 
 def mean(values: Array, where: ArrayLike | None = None) -> Array:
@@ -47,7 +47,16 @@ def nan_if_any(x: Array) -> Array:
     A maximum or minimum, inside a sum or as the whole of a pass over a batch, loses a
     nan on some backends. A loss made of them adds this.
     """
-    return 0 * jnp.sum(jnp.sign(jax.lax.stop_gradient(x)))
+    x = jax.lax.stop_gradient(x)
+    if x.size < FEW:
+        return jnp.where(jnp.any(jnp.isnan(x)), jnp.nan, jnp.zeros((), x.dtype))
+    # Only where it is finite does a sum tell that there is no nan.
+    total = jnp.sum(x)
+    return refined(jnp.isfinite(total), jnp.zeros_like(total), _nan_if_any, x)
+
+
+def _nan_if_any(x: Array) -> Array:
+    return 0 * jnp.sum(jnp.sign(x))
 
 
 def expectation(weights: Array, costs: Array) -> Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxloss._numerics.arithmetic import nan_if_any
-from jaxloss._numerics.derivatives import no_slope, slopes
+from jaxloss._numerics.derivatives import FEW, no_slope, slopes
 from jaxloss._numerics.softmax import top
 
 
@@ -113,6 +113,8 @@ def behind(x: Array, label: Array) -> Array:
 
 
 def _highest_other(x: Array, label: Array) -> Array:
+    if x.size < FEW:
+        return jnp.max(jnp.where(is_label(x, label), -jnp.inf, x))
     # As in `hidden_one`, but for constants that the compiler would find again.
     one = 1 + jnp.minimum(jnp.square(label.astype(x.dtype)), 0)
     edge = _distance(x, label) - one / 2
