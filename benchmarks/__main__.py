@@ -32,7 +32,11 @@ def main() -> None:
         choices=["cpu", "gpu", "tpu"],
         help="of what is timed; without it the one that JAX finds",
     )
-    parser.add_argument("--save", action="store_true", help="into benchmarks/results")
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="into benchmarks/results; without it into build/benchmarks",
+    )
     options = parser.parse_args()
 
     module, rounds = SUBJECTS[options.what]
@@ -42,16 +46,18 @@ def main() -> None:
     if options.what == "readme":
         print(subject.run())
         return
+    # They import JAX, whose platforms are now chosen.
+    from benchmarks import devices, provenance
+
     if rounds is None:
         results = subject.run(options.only)
     else:
-        from benchmarks import devices  # imports JAX, whose platforms are now chosen
-
         devices.check(options.device)
         results = subject.run(options.only, options.shapes, options.rounds or rounds)
     print(subject.table(results))
-    if options.save:
-        subject.save(results)
+    folder = provenance.RESULTS if options.save else provenance.LATEST
+    subject.save(results, folder)
+    print(f"Results are in {folder}.")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ nvidia-nvvm) are installed, with XLA for GPUs. Nothing is run: these are no time
 
 import collections
 import math
+import pathlib
 import re
 from typing import Any
 
@@ -135,6 +136,6 @@ def _size(count: float) -> str:
     return f"{count:.4g} GiB"
 
 
-def save(results: dict) -> None:
+def save(results: dict, folder: pathlib.Path) -> None:
     """Writes the figures, and the page made of them."""
-    provenance.save("aot", results, table(results))
+    provenance.save("aot", results, table(results), folder)

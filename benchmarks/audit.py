@@ -1,7 +1,6 @@
 """The label audit beside cleanlab: `python -m benchmarks audit`."""
 
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -18,10 +17,9 @@ from cleanlab.rank import get_label_quality_scores
 from sklearn.metrics import average_precision_score, f1_score
 from tqdm import tqdm
 
-from benchmarks import noisy_training
+from benchmarks import noisy_training, provenance
 from jaxloss import audit
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 SEEDS = {
     "digits": 5,
     "mnist (5000)": 1,
@@ -208,10 +206,9 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def save(results: dict) -> None:
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "audit.json").write_text(json.dumps(results) + "\n")
-    (RESULTS / "audit.md").write_text(table(results))
+def save(results: dict, folder: pathlib.Path) -> None:
+    """Writes the figures, and the page made of them."""
+    provenance.save("audit", results, table(results), folder)
 
 
 def _groups(runs: list[dict]):

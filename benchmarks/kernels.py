@@ -1,6 +1,7 @@
 """Large vocabularies and sequences: `python -m benchmarks kernels`."""
 
 import os
+import pathlib
 import statistics
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -138,6 +139,6 @@ def _claims(cases: list[dict]) -> list[str]:
     return lines
 
 
-def save(results: dict[str, Any]) -> None:
+def save(results: dict[str, Any], folder: pathlib.Path) -> None:
     """Writes the samples, and the page made of them."""
-    provenance.save("kernels", results, table(results))
+    provenance.save("kernels", results, table(results), folder)

@@ -1,6 +1,7 @@
 """Losses beside those of other libraries: `python -m benchmarks losses`."""
 
 import os
+import pathlib
 import tempfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -104,7 +105,7 @@ def _time(plan: Plan, rounds: int) -> dict[str, Any]:
     }
 
 
-def save(results: dict) -> None:
+def save(results: dict, folder: pathlib.Path) -> None:
     """Writes the samples, and the page and the pictures made of them."""
-    provenance.save("losses", results, table(results))
-    plots.save(results)
+    provenance.save("losses", results, table(results), folder)
+    plots.save(results, folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import statistics
 from typing import Any
 
@@ -9,10 +10,15 @@ import matplotlib
 import torch
 from tqdm import tqdm
 
-from benchmarks import devices, gradient_contestants as contestants, stopwatch
+from benchmarks import (
+    devices,
+    gradient_contestants as contestants,
+    provenance,
+    stopwatch,
+)
 from benchmarks.gradient_models import MODELS
 from benchmarks.losses import PACKAGES as OF_LOSSES
-from benchmarks.provenance import RESULTS, about, sentences
+from benchmarks.provenance import about, sentences
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402 (the backend is chosen first)
@@ -108,7 +114,7 @@ def table(results: dict) -> str:
         "",
         *sentences(results["about"]),
     ]
-    if any((RESULTS / f"gradients.{kind}").exists() for kind in ("svg", "png")):
+    if _pictured(results):
         lines += ["", "![Time and memory against the batch](gradients.svg)"]
     lines += ["", "## What is claimed", "", *_claims(whole)]
     lines += ["", "## Cases lost", "", *_lost(whole)]
@@ -257,13 +263,16 @@ def draw(results: dict) -> Any:
     return figure
 
 
-def save(results: dict) -> None:
+def _pictured(results: dict) -> bool:
+    return {case["model"] for case in results["cases"]} >= set(PLOTTED)
+
+
+def save(results: dict, folder: pathlib.Path) -> None:
     """Writes the samples, and the page and the picture made of them.
 
     Models that were not run keep their results if nothing else has changed since.
     """
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "gradients.json"
+    path = folder / "gradients.json"
     before = json.loads(path.read_text()) if path.exists() else {"about": None}
     if before["about"] == results["about"]:
         run = {case["model"] for case in results["cases"]}
@@ -273,9 +282,8 @@ def save(results: dict) -> None:
             kept + results["cases"], key=lambda c: (order.index(c["model"]), c["batch"])
         )
         results = results | {"cases": cases}
-    path.write_text(json.dumps(results) + "\n")
-    if {case["model"] for case in results["cases"]} >= set(PLOTTED):
+    provenance.save("gradients", results, table(results), folder)
+    if _pictured(results):
         figure = draw(results)
         for kind in ("png", "svg"):
-            figure.savefig(RESULTS / f"gradients.{kind}", dpi=120)
-    (RESULTS / "gradients.md").write_text(table(results))
+            figure.savefig(folder / f"gradients.{kind}", dpi=120)

@@ -1,5 +1,6 @@
 """The pictures of the losses' times, from what was timed, as PNG and SVG."""
 
+import pathlib
 import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from benchmarks.provenance import RESULTS
 from benchmarks.ratios import (
     KERAS,
     MODES,
@@ -26,7 +26,7 @@ COLOURS = ("#4477aa", "#ee9955")
 LINES = ("#222222", "#4477aa", "#ee6677", "#228833")
 
 
-def save(results: dict[str, Any]) -> None:
+def save(results: dict[str, Any], folder: pathlib.Path) -> None:
     """Writes every picture for which something was timed."""
     everything: dict[str, tuple[Callable[[Any], Figure], bool]] = {
         "losses": (to_best, any(of_batches(results["cases"]))),
@@ -39,8 +39,8 @@ def save(results: dict[str, Any]) -> None:
             figure = draw(results)
             # No date and no random names: the same figures are the same file.
             with matplotlib.rc_context({"svg.hashsalt": name}):
-                figure.savefig(RESULTS / f"{name}.png", dpi=120)
-                figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+                figure.savefig(folder / f"{name}.png", dpi=120)
+                figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
 def of_batches(cases: list[dict]) -> Iterator[dict]:

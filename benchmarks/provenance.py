@@ -1,4 +1,4 @@
-"""Where results come from, machine, versions and commit, and the folder they go to."""
+"""Where results come from, machine, versions and commit, and where they go."""
 
 import importlib.metadata
 import json
@@ -11,7 +11,9 @@ import jax
 
 from benchmarks import environment
 
+#: The committed results, of which the README tells, and those of any run.
 RESULTS = pathlib.Path(__file__).parent / "results"
+LATEST = pathlib.Path(__file__).parent.parent / "build" / "benchmarks"
 _ALLOCATOR = (
     ": large arrays that are given back stay with the process. Else the C library "
     "returns those of JAX and PyTorch to the kernel after every call, though not those "
@@ -56,11 +58,11 @@ def sentences(about: dict) -> list[str]:
     return lines
 
 
-def save(name: str, results: dict, page: str) -> None:
+def save(name: str, results: dict, page: str, folder: pathlib.Path) -> None:
     """Writes the results, and the page made of them."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(results) + "\n")
-    (RESULTS / f"{name}.md").write_text(page)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(results) + "\n")
+    (folder / f"{name}.md").write_text(page)
 
 
 def _git(*arguments: str) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import pathlib
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -208,6 +209,6 @@ def table(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def save(results: dict) -> None:
+def save(results: dict, folder: pathlib.Path) -> None:
     """Writes the samples, and the page made of them."""
-    provenance.save("step", results, table(results))
+    provenance.save("step", results, table(results), folder)

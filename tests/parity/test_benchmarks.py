@@ -1,10 +1,13 @@
 """The contestants of the benchmarks answer the same question."""
 
+import json
+import sys
+
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import contestants
+from benchmarks import __main__, contestants, provenance
 from benchmarks.cases import CASES, LOOKUP, ONE, POLYNOMIAL, SOFTMAX
 from benchmarks.ratios import KERAS, MODES, OURS, PEERS, SHARES
 from benchmarks.shapes import CLASSES, ELEMENTS, SMALL
@@ -75,3 +78,16 @@ def test_every_claim_about_the_memory_is_about_some_loss():
     works = {case.work for case in CASES.values()}
     assert works - {None, LOOKUP} == SHARES.keys()
     assert SHARES.keys() == {POLYNOMIAL, ONE, SOFTMAX}
+
+
+@pytest.mark.parametrize("what", ["losses", "step"])
+def test_every_run_leaves_its_samples_and_its_page(what, tmp_path, monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that the program does not start anew
+    monkeypatch.setattr(provenance, "LATEST", tmp_path / "build" / "benchmarks")
+    only = {"losses": ["squared_error"], "step": ["mlp"]}[what]
+    arguments = [what, "--shapes", "small", "--rounds", "1", "--only", *only]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+    __main__.main()
+    left = {path.name: path for path in provenance.LATEST.iterdir()}
+    assert left.keys() >= {f"{what}.json", f"{what}.md"}
+    assert json.loads(left[f"{what}.json"].read_text())["about"]["device"] == "cpu"
