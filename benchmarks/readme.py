@@ -20,7 +20,7 @@ END = "<!-- benchmarks: end -->"
 def run() -> str:
     """Writes the table into the README, and the plot beside the results."""
     results = json.loads((RESULTS / "losses.json").read_text())
-    plots.save(results)
+    plots.save(results, RESULTS)
     text = README.read_text()
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]

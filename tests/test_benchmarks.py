@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -261,3 +262,14 @@ def test_peers_take_part_on_the_same_kind_of_device_alone(
     finally:
         for ask in (devices.of_torch, devices.of_tensorflow):
             ask.cache_clear()
+
+
+def test_the_readme_is_written_again_as_it_stands(tmp_path, monkeypatch):
+    text = readme.README.read_text()
+    shutil.copy(readme.README, tmp_path)
+    shutil.copy(readme.RESULTS / "losses.json", tmp_path)
+    monkeypatch.setattr(readme, "README", tmp_path / "README.md")
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    readme.run()
+    assert readme.README.read_text() == text
+    assert {"losses.png", "losses.svg"} <= {path.name for path in tmp_path.iterdir()}
