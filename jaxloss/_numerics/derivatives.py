@@ -50,7 +50,7 @@ def no_slope(*primals: Any) -> Any:
     raise TypeError("There is no derivative with respect to this argument.")
 
 
-#: Of fewer elements the careful form takes no longer than the branch around it.
+#: Of fewer elements a careful form takes no longer than what is done to avoid it.
 FEW = 64
 
 

@@ -113,7 +113,7 @@ def behind(x: Array, label: Array) -> Array:
 
 
 def _highest_other(x: Array, label: Array) -> Array:
-    if x.size < FEW:
+    if x.size < FEW:  # a selection, which is written to memory, is soon made
         return jnp.max(jnp.where(is_label(x, label), -jnp.inf, x))
     # As in `hidden_one`, but for constants that the compiler would find again.
     one = 1 + jnp.minimum(jnp.square(label.astype(x.dtype)), 0)
