@@ -444,6 +444,19 @@ def test_the_loss_is_the_mean_of_the_losses_of_the_elements(name, row):
     np.testing.assert_allclose(loss(*data), elements.mean(), rtol=1e-5)
 
 
+@separable_losses
+def test_an_example_of_many_elements_is_the_mean_of_its_parts(name, row):
+    # Beyond 32768 elements the CPU sums by rows.
+    parts = [np.tile(x, (224, 1, 1)) for x in batch_of(name, row, 10)]
+    positions = row.differentiable
+    with_gradients = jax.value_and_grad(row.loss, argnums=positions)
+    many, gradients = jax.jit(with_gradients)(*single(parts))
+    losses, of_parts = jax.jit(jax.vmap(with_gradients))(*single(parts))
+    np.testing.assert_allclose(many, losses.mean(), rtol=1e-5)
+    for got, part in zip(gradients, of_parts, strict=True):
+        np.testing.assert_allclose(got, part / len(part), rtol=1e-5, atol=1e-9)
+
+
 # Bad input.
 
 

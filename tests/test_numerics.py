@@ -119,6 +119,51 @@ def test_mean_over_nothing_is_0_with_derivative_0():
     np.testing.assert_array_equal(jax.grad(_numerics.mean)(values, nowhere), 0)
 
 
+# sum_of
+
+
+def weighted(x, y, scale):
+    return scale * jnp.sin(x) * y
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (0,), (7, 5), (2**15 + 2,), (40, 30, 50), (65537,)]
+)
+def test_sum_of_is_a_sum_with_its_derivatives(shape):
+    # In rows are 2**15 + 2 and 60000 elements; the prime 65537 has none.
+    rng = np.random.default_rng(0)
+    x, y = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2))
+    operands = (x, y, jnp.float32(0.5))
+
+    def ours(*operands):
+        return _numerics.sum_of(weighted, *operands)
+
+    exact = np.sum(weighted(*(np.asarray(a, np.float64) for a in operands)))
+    np.testing.assert_allclose(jax.jit(ours)(*operands), exact, rtol=1e-4, atol=1e-6)
+    for position in range(3):
+        got = jax.jit(jax.grad(ours, position))(*operands)
+        want = jax.grad(lambda *a: jnp.sum(weighted(*a)), position)(*operands)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    ones = jax.tree.map(jnp.ones_like, operands)
+    curve = jax.jvp(jax.grad(ours), operands, ones)[1]
+    want = 0.5 * (-jnp.sin(x) * y + jnp.cos(x)) + jnp.cos(x) * y
+    np.testing.assert_allclose(curve, want, rtol=1e-4, atol=1e-5)
+
+
+def test_sum_of_rows_of_a_batch_holds_no_terms():
+    x = jnp.ones((64, 224, 224))
+    total = jax.jit(jax.vmap(lambda x: _numerics.sum_of(jnp.exp, x)))
+    np.testing.assert_allclose(total(x), 224**2 * np.e, rtol=1e-5)
+    assert total.lower(x).compile().memory_analysis().temp_size_in_bytes < 2**12
+
+
+def test_mean_of_is_the_mean_of_the_kept_elements():
+    x, where = jnp.arange(4.0), jnp.array([True, True, False, False])
+    assert _numerics.mean_of(jnp.square, x) == 3.5
+    assert _numerics.mean_of(jnp.square, x, where=where) == 0.5
+    assert _numerics.mean_of(jnp.square, jnp.zeros((0, 3))) == 0
+
+
 # softplus
 
 

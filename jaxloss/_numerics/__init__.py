@@ -4,7 +4,6 @@ from jaxloss._numerics.arithmetic import (
     expectation,
     is_zero,
     lambert_w,
-    mean,
     nan_if_any,
     nan_if_negative,
     power,
@@ -48,6 +47,7 @@ from jaxloss._numerics.softmax import (
     soft_cap,
     top,
 )
+from jaxloss._numerics.sums import mean, mean_of, sum_of
 
 __all__ = [
     "at_label",
@@ -70,6 +70,7 @@ __all__ = [
     "logsumexp",
     "logsumexp_where",
     "mean",
+    "mean_of",
     "minkowski",
     "nan_if_any",
     "nan_if_negative",
@@ -84,6 +85,7 @@ __all__ = [
     "smooth",
     "soft_cap",
     "softplus",
+    "sum_of",
     "times",
     "top",
     "unless_label",

@@ -5,18 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from jaxloss._numerics.derivatives import FEW, refined, slopes
-
-
-def mean(values: Array, where: ArrayLike | None = None) -> Array:
-    """Averages over the elements kept by `where`; 0 when there are none."""
-    if where is None:
-        return jnp.sum(values) / max(values.size, 1)
-    where = jnp.asarray(where)
-    count = jnp.maximum(jnp.sum(where, dtype=jnp.int32), 1)
-    return jnp.sum(jnp.where(where, values, 0)) / count.astype(values.dtype)
 
 
 @slopes(jax.nn.sigmoid)

@@ -7,6 +7,7 @@ from jax import Array
 from jaxloss._numerics.arithmetic import nan_if_any
 from jaxloss._numerics.derivatives import FEW, no_slope, slopes
 from jaxloss._numerics.softmax import top
+from jaxloss._numerics.sums import sum_of
 
 
 @jax.custom_jvp
@@ -58,8 +59,15 @@ def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
     a minimum into its pass over the batch, and a selection it does not. The second
     operand of that minimum may be nan; of the first it would be lost on some backends.
     """
-    share = jnp.exp(logits - highest)
-    return jnp.sum(jnp.minimum(_distance(logits, label), share))
+    classes, label = _indices(logits, label)
+    return sum_of(_share_unless_label, logits, _kept(classes), highest, label)
+
+
+def _share_unless_label(
+    logits: Array, classes: Array, highest: Array, label: Array
+) -> Array:
+    distance = jnp.square(classes - label).astype(logits.dtype)
+    return jnp.minimum(distance, jnp.exp(logits - highest))
 
 
 def _distance(logits: Array, label: Array) -> Array:

@@ -6,6 +6,7 @@ from jax import Array
 
 from jaxloss._numerics.arithmetic import expectation, nan_if_any
 from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
+from jaxloss._numerics.sums import sum_of
 
 
 @slopes(jax.nn.softmax)
@@ -87,11 +88,14 @@ def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
     highest = top(logits)
     total = _log_total_between(logits, highest)
     operands = jax.lax.optimization_barrier((weights, logits, highest, total))
-    weights, logits, highest, total = operands
-    loss = jnp.sum(weights * ((highest - logits) + total))
+    loss = sum_of(_surprise, *operands)
     known = jnp.isfinite(loss) & jnp.isfinite(total)
     careful = _expected_surprise_at_the_ends
     return refined(known, (loss, total), careful, *operands)
+
+
+def _surprise(weight: Array, logit: Array, highest: Array, total: Array) -> Array:
+    return weight * ((highest - logit) + total)
 
 
 @_expected_surprise.defjvp
@@ -135,10 +139,9 @@ def log_total(x: Array, top: Array) -> Array:
     apart from the others, and in a pass of their own: a sum takes one use of an
     exponential into its pass over the batch, and no selection.
     """
-    exponentials = jnp.exp(x - top)
-    others = jnp.sum(exponentials - jnp.floor(exponentials))
+    others = sum_of(_share_below_1, x, top)
     x, top, others = jax.lax.optimization_barrier((x, top, others))
-    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1))
+    ones = sum_of(_is_1, x, top)
     endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
     total = jnp.where(endless, 0, others + (ones - 1))
     return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
@@ -146,7 +149,7 @@ def log_total(x: Array, top: Array) -> Array:
 
 def _log_total_between(x: Array, top: Array) -> Array:
     """Finite, if neither all elements are impossible nor one is infinite or nan."""
-    total = jnp.sum(jnp.exp(x - top))
+    total = sum_of(_share, x, top)
     # Beyond a share of 8/9 the last digits of the total are no longer those of its log.
     large, value = total > 9 / 8, jnp.log(total)
     if x.size < FEW:
@@ -159,15 +162,28 @@ def _log_total_between(x: Array, top: Array) -> Array:
 def _log_total_near_0(x: Array, top: Array) -> Array:
     """Where one exponential is 1, it is left out of the sum."""
     x, top = jax.lax.optimization_barrier((x, top))
-    exponentials = jnp.exp(x - top)
-    return jnp.log1p(jnp.sum(exponentials - jnp.floor(exponentials)))
+    return jnp.log1p(sum_of(_share_below_1, x, top))
 
 
 def _log_total_at_the_ends(x: Array, top: Array) -> Array:
     """0 where one element is infinite and has all, nan elsewhere."""
     x, top = jax.lax.optimization_barrier((x, top))
-    ones = jnp.sum(jnp.minimum(jnp.floor(jnp.exp(x - top)), 1)) + nan_if_any(x)
+    ones = sum_of(_is_1, x, top) + nan_if_any(x)
     return jnp.where((top == jnp.finfo(x.dtype).max) & (ones == 1), 0, jnp.nan)
+
+
+def _share(x: Array, top: Array) -> Array:
+    return jnp.exp(x - top)
+
+
+def _share_below_1(x: Array, top: Array) -> Array:
+    """The exponential, but 0 where it is 1."""
+    return _share(x, top) - jnp.floor(_share(x, top))
+
+
+def _is_1(x: Array, top: Array) -> Array:
+    """1 where the exponential is 1 or infinite, else 0."""
+    return jnp.minimum(jnp.floor(_share(x, top)), 1)
 
 
 @jax.custom_jvp

@@ -63,11 +63,11 @@ def sigmoid_binary_cross_entropy(
     _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
     target = _smooth(target, label_smoothing)
     if pos_weight is None:
-        return _numerics.mean(_logistic(logits, target), where)
+        return _numerics.mean_of(_logistic, logits, target, where=where)
     shape = logits.shape if jnp.ndim(pos_weight) else ()
     pos_weight = _inputs.option("pos_weight", pos_weight, shape, logits)
-    losses = _weighted_logistic(logits, target, pos_weight)
-    return _numerics.mean(losses, where)
+    each = _weighted_logistic
+    return _numerics.mean_of(each, logits, target, pos_weight, where=where)
 
 
 def binary_cross_entropy(
@@ -135,7 +135,9 @@ def binary_cross_entropy(
     target = _smooth(target, label_smoothing)
     min_log = _inputs.option("min_log", min_log, (), probability)
     min_log = jnp.maximum(min_log, jnp.finfo(probability.dtype).min)
-    loss = 0 - _numerics.mean(_log_likelihood(probability, target, min_log), where)
+    loss = 0 - _numerics.mean_of(
+        _log_likelihood, probability, target, min_log, where=where
+    )
     return jnp.where(possible & ~jnp.isnan(loss), _endless(loss), jnp.nan)
 
 
@@ -215,11 +217,14 @@ def multilabel_soft_margin_loss(
     """
     logits, target = _inputs.event(("classes",), logits=logits, target=target)
     _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
-    losses = _logistic(logits, target)
-    if class_weights is not None:
-        weights = _inputs.option("class_weights", class_weights, logits.shape, logits)
-        losses = _numerics.times(weights, losses)
-    return _numerics.mean(losses)
+    if class_weights is None:
+        return _numerics.mean_of(_logistic, logits, target)
+    weights = _inputs.option("class_weights", class_weights, logits.shape, logits)
+
+    def each(weights: Array, logits: Array, target: Array) -> Array:
+        return _numerics.times(weights, _logistic(logits, target))
+
+    return _numerics.mean_of(each, weights, logits, target)
 
 
 def soft_margin_loss(
@@ -261,7 +266,7 @@ def soft_margin_loss(
     """
     score, target = _inputs.elementwise(where, score=score, target=target)
     _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
-    return _numerics.mean(_soft_margin(score, target), where)
+    return _numerics.mean_of(_soft_margin, score, target, where=where)
 
 
 def _smooth(target: Array, label_smoothing: float | Array) -> Array:

@@ -144,11 +144,15 @@ def _log(target: Array) -> Array:
 
 @_numerics.slopes(lambda log_p, t: -t, lambda log_p, t: _log(t) + 1 - log_p)
 def _relative_entropy(log_prediction: Array, target: Array) -> Array:
-    # Of a target below 0 the logarithm is nan; one of 0 is taken for the smallest.
-    log_target = jnp.log(target + jnp.finfo(target.dtype).tiny)
-    loss = jnp.sum(target * (log_target - log_prediction))
+    loss = _numerics.sum_of(_cost, log_prediction, target)
     careful = _relative_entropy_at_the_ends
     return _numerics.refined(jnp.isfinite(loss), loss, careful, log_prediction, target)
+
+
+def _cost(log_prediction: Array, target: Array) -> Array:
+    # Of a target below 0 the logarithm is nan; one of 0 is taken for the smallest.
+    log_target = jnp.log(target + jnp.finfo(target.dtype).tiny)
+    return target * (log_target - log_prediction)
 
 
 def _relative_entropy_at_the_ends(log_prediction: Array, target: Array) -> Array:
@@ -162,10 +166,14 @@ def _relative_entropy_at_the_ends(log_prediction: Array, target: Array) -> Array
     lambda log_p, s: _numerics.times(jnp.exp(s), s - log_p + 1),
 )
 def _relative_entropy_of_log(log_prediction: Array, log_target: Array) -> Array:
-    loss = jnp.sum(jnp.exp(log_target) * (log_target - log_prediction))
+    loss = _numerics.sum_of(_cost_of_log, log_prediction, log_target)
     finite = jnp.isfinite(loss)
     careful = _relative_entropy_of_log_at_the_ends
     return _numerics.refined(finite, loss, careful, log_prediction, log_target)
+
+
+def _cost_of_log(log_prediction: Array, log_target: Array) -> Array:
+    return jnp.exp(log_target) * (log_target - log_prediction)
 
 
 def _relative_entropy_of_log_at_the_ends(

@@ -51,7 +51,7 @@ def sparsemax_loss(
     """
     logits, target = _inputs.elementwise(where, logits=logits, target=target)
     _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
-    return _numerics.mean(_sparse(logits, target), where)
+    return _numerics.mean_of(_sparse, logits, target, where=where)
 
 
 def multiclass_sparsemax_loss(score: ArrayLike, label: ArrayLike, /) -> Array:

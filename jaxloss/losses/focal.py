@@ -66,11 +66,13 @@ def sigmoid_focal_loss(
     _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
     gamma = _inputs.option("gamma", gamma, (), logits)
     if alpha is None:
-        return _numerics.mean(_even_sigmoid_focal(logits, target, gamma), where)
+        return _numerics.mean_of(
+            _even_sigmoid_focal, logits, target, gamma, where=where
+        )
     _inputs.share("alpha", alpha)
     yes = _inputs.option("alpha", alpha, (), logits)
-    losses = _sigmoid_focal(logits, target, 1 - yes, yes, gamma)
-    return _numerics.mean(losses, where)
+    operands = (logits, target, 1 - yes, yes, gamma)
+    return _numerics.mean_of(_sigmoid_focal, *operands, where=where)
 
 
 def softmax_focal_loss_with_integer_labels(

@@ -71,18 +71,22 @@ def poisson_nll_loss(
     )
     _inputs.require(target >= 0, "target", "not below 0", target)
     valid = jnp.min(target, initial=0) >= 0
-    if log_input:
-        losses = _poisson_of_log_rate(prediction, target)
-    else:
+    if not log_input:
         _inputs.require(prediction >= 0, "prediction", "not below 0", prediction)
         valid &= jnp.min(prediction, initial=0) >= 0
-        epsilon = _inputs.option("epsilon", epsilon, (), prediction)
-        losses = _poisson_of_rate(prediction, target, epsilon)
-    if full == "exact":
-        losses = losses + _log_factorial(target)
-    elif full:
-        losses = losses + _stirling(target)
-    return jnp.where(valid, _numerics.mean(losses, where), jnp.nan)
+    epsilon = _inputs.option("epsilon", epsilon, (), prediction)
+
+    def each(prediction: Array, target: Array, epsilon: Array) -> Array:
+        if log_input:
+            losses = _poisson_of_log_rate(prediction, target)
+        else:
+            losses = _poisson_of_rate(prediction, target, epsilon)
+        if full == "exact":
+            return losses + _log_factorial(target)
+        return losses + _stirling(target) if full else losses
+
+    loss = _numerics.mean_of(each, prediction, target, epsilon, where=where)
+    return jnp.where(valid, loss, jnp.nan)
 
 
 def gaussian_nll_loss(
@@ -146,8 +150,12 @@ def gaussian_nll_loss(
     )
     _inputs.require(variance >= 0, "variance", "not below 0", variance)
     epsilon = _inputs.option("epsilon", epsilon, (), prediction)
-    losses = _gaussian(prediction, target, variance, jax.lax.stop_gradient(epsilon))
-    return _numerics.mean(losses + _log_root_two_pi(full), where)
+
+    def each(*operands: Array) -> Array:
+        return _gaussian(*operands) + _log_root_two_pi(full)
+
+    operands = (prediction, target, variance, jax.lax.stop_gradient(epsilon))
+    return _numerics.mean_of(each, *operands, where=where)
 
 
 def gaussian_nll_loss_with_log_variance(
@@ -201,8 +209,11 @@ def gaussian_nll_loss_with_log_variance(
     prediction, target, log_variance = _inputs.elementwise(
         where, prediction=prediction, target=target, log_variance=log_variance
     )
-    losses = _gaussian_of_log(prediction, target, log_variance)
-    return _numerics.mean(losses + _log_root_two_pi(full), where)
+
+    def each(*operands: Array) -> Array:
+        return _gaussian_of_log(*operands) + _log_root_two_pi(full)
+
+    return _numerics.mean_of(each, prediction, target, log_variance, where=where)
 
 
 def _log_root_two_pi(full: bool) -> float:

@@ -43,7 +43,7 @@ def squared_error(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    return _numerics.mean(_square(prediction, target), where)
+    return _numerics.mean_of(_square, prediction, target, where=where)
 
 
 def l2_loss(
@@ -81,7 +81,7 @@ def l2_loss(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    return _numerics.mean(0.5 * _square(prediction, target), where)
+    return 0.5 * _numerics.mean_of(_square, prediction, target, where=where)
 
 
 def absolute_error(
@@ -120,7 +120,7 @@ def absolute_error(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    return _numerics.mean(_distance(prediction, target), where)
+    return _numerics.mean_of(_distance, prediction, target, where=where)
 
 
 def huber_loss(
@@ -172,7 +172,7 @@ def huber_loss(
         where, prediction=prediction, target=target
     )
     delta = _inputs.option("delta", delta, (), prediction)
-    return _numerics.mean(_huber(prediction, target, delta), where)
+    return _numerics.mean_of(_huber, prediction, target, delta, where=where)
 
 
 def smooth_l1_loss(
@@ -228,7 +228,7 @@ def smooth_l1_loss(
         where, prediction=prediction, target=target
     )
     beta = _inputs.option("beta", beta, (), prediction)
-    return _numerics.mean(_smooth_distance(prediction, target, beta), where)
+    return _numerics.mean_of(_smooth_distance, prediction, target, beta, where=where)
 
 
 def log_cosh(
@@ -271,7 +271,7 @@ def log_cosh(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    return _numerics.mean(_log_cosh(prediction, target), where)
+    return _numerics.mean_of(_log_cosh, prediction, target, where=where)
 
 
 @_numerics.slopes(lambda p, t: 2 * (p - t), lambda p, t: 2 * (t - p))

@@ -56,8 +56,8 @@ def absolute_percentage_error(
     )
     epsilon = _inputs.option("epsilon", epsilon, (), prediction)
     scale = _inputs.option("scale", scale, (), prediction)
-    shares = _relative_distance(prediction, target, epsilon)
-    return scale * _numerics.mean(shares, where)
+    operands = (prediction, target, epsilon)
+    return scale * _numerics.mean_of(_relative_distance, *operands, where=where)
 
 
 def squared_logarithmic_error(
@@ -112,7 +112,7 @@ def squared_logarithmic_error(
         target = jnp.where(target <= clip, clip, target)
     for name, value in (("prediction", prediction), ("target", target)):
         _inputs.require(value > -1, name, "above -1", value)
-    return _numerics.mean(_squared_log_ratio(prediction, target), where)
+    return _numerics.mean_of(_squared_log_ratio, prediction, target, where=where)
 
 
 def mean_pairwise_squared_error(
