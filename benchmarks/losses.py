@@ -14,7 +14,16 @@ from benchmarks import contestants, plots, provenance, stopwatch
 from benchmarks.cases import CASES, LOOKUP
 from benchmarks.losses_page import table as table
 from benchmarks.ratios import MODES, OPTAX, OURS, READ
-from benchmarks.shapes import BATCHES, BFLOAT16, LARGE, SMALL, WIDTH, Shape
+from benchmarks.shapes import (
+    BATCHES,
+    BFLOAT16,
+    IMAGES,
+    LARGE,
+    SMALL,
+    VOCABULARY,
+    WIDTH,
+    Shape,
+)
 
 PACKAGES = ("jax", "jaxlib", "optax", "torch", "tensorflow", "keras", "numpy")
 # Of time against the batch: which losses, and who.
@@ -25,6 +34,13 @@ SWEPT = (
     "softmax_cross_entropy_with_integer_labels",
 )
 SWEPT_BY = (OURS, OPTAX, "torch.compile", "tf.function, XLA")
+LONG = {
+    "squared_error": IMAGES,
+    "sigmoid_binary_cross_entropy": IMAGES,
+    "sigmoid_focal_loss": IMAGES,
+    "softmax_cross_entropy_with_integer_labels": VOCABULARY,
+    "softmax_cross_entropy": VOCABULARY,
+}
 # Samples of what takes long, and of the many points of the plot.
 FEWER_ROUNDS = 5
 
@@ -65,15 +81,23 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
             if name in names
             for batch in BATCHES
         ]
+        plan += [
+            Plan(name, shape, "float32", mode)
+            for name, shape in LONG.items()
+            if name in names
+            for mode in MODES
+        ]
     about = provenance.about(PACKAGES, contestants.left_out())
-    cases, by_batch = [], []
+    cases, by_batch, long = [], [], []
     # What torch.compile has kept of an earlier run would hide what it costs.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         for case in (bar := tqdm(plan, unit="case")):
             bar.set_postfix_str(f"{case.loss} {case.shape} {case.dtype} {case.mode}")
-            (by_batch if case.only else cases).append(_time(case, rounds))
-    return {"about": about, "rounds": rounds, "cases": cases, "by_batch": by_batch}
+            of_one_shape = long if case.shape in LONG.values() else cases
+            (by_batch if case.only else of_one_shape).append(_time(case, rounds))
+    found = {"cases": cases, "by_batch": by_batch, "long": long}
+    return {"about": about, "rounds": rounds, **found}
 
 
 def _time(plan: Plan, rounds: int) -> dict[str, Any]:
@@ -91,7 +115,7 @@ def _time(plan: Plan, rounds: int) -> dict[str, Any]:
     large = plan.shape in LARGE
     if large and plan.dtype == "float32" and case.work != LOOKUP and not plan.only:
         runs[READ] = contestants.plain_read(inputs, plan.mode)
-    if large or plan.only:
+    if large or plan.only or plan.shape in LONG.values():
         rounds = min(rounds, FEWER_ROUNDS)
     return {
         "loss": plan.loss,

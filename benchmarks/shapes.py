@@ -11,4 +11,6 @@ LARGE = ((16384, 1024), (8192, 1000), (1024, 32768))
 BFLOAT16 = ((4096, 256), (8192, 1000))
 # Of the plot of time against the batch.
 WIDTH = 256
-BATCHES = (16, 64, 256, 1024, 4096, 16384, 65536)
+BATCHES = (16, 128, 1024, 8192, 65536)
+# Of examples that are long: images, and the logits of a vocabulary.
+IMAGES, VOCABULARY = (256, 224 * 224), (512, 50257)

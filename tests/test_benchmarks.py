@@ -39,9 +39,9 @@ def bars(axes):
     return [patch for patch in axes.patches if isinstance(patch, Rectangle)]
 
 
-def page(*cases, by_batch=(), **about):
+def page(*cases, by_batch=(), long=(), **about):
     results = {"about": MACHINE | about, "cases": list(cases), "by_batch": by_batch}
-    return losses_page.table(results)
+    return losses_page.table(results | {"long": list(long)})
 
 
 def test_a_ratio_is_that_of_medians_to_the_best_peer():
@@ -142,6 +142,15 @@ def test_what_is_kept_becomes_a_page_and_its_pictures():
         assert f"| {found['loss']} | {' x '.join(map(str, found['shape']))} |" in text
     for draw in (plots.to_best, plots.to_each):
         assert draw(results).axes
+
+
+def test_long_examples_are_shown_and_in_no_claim():
+    own, slow = case([1.0], {"PyTorch": [2.0]}), case([1.0], {"PyTorch": [8.0]})
+    slow["shape"] = (256, 50176)
+    text = page(own, long=[slow])
+    claims, rest = text.split("## float32")
+    assert "geometric mean 2.00" in claims and "256 x 50176" not in claims
+    assert "geometric mean 8.00" in rest and "256 x 50176" in rest
 
 
 def test_every_picture_is_drawn_from_what_is_timed():
