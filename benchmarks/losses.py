@@ -37,9 +37,7 @@ SWEPT_BY = (OURS, OPTAX, "torch.compile", "tf.function, XLA")
 LONG = {
     "squared_error": IMAGES,
     "sigmoid_binary_cross_entropy": IMAGES,
-    "sigmoid_focal_loss": IMAGES,
     "softmax_cross_entropy_with_integer_labels": VOCABULARY,
-    "softmax_cross_entropy": VOCABULARY,
 }
 # Samples of what takes long, and of the many points of the plot.
 FEWER_ROUNDS = 5
