@@ -156,6 +156,25 @@ def test_a_loss_may_meet_the_examples_of_other_devices():
     near(gradient(on_each_device(mapped))(batch), alone, rtol=1e-4)
 
 
+def test_long_examples_are_summed_by_rows_on_every_mesh():
+    images, masks = numbers(BATCH, 40, 900), numbers(BATCH, 40, 900, seed=1)
+    kernel = per_sample(losses.squared_error)
+
+    def gradient(function):
+        return jax.grad(lambda x, y: jnp.sum(jnp.square(function(x, y))))
+
+    alone, slopes = kernel(images, masks), gradient(kernel)(images, masks)
+    for mesh in (MESH, EXPLICIT):
+        data = laid_over(mesh, (images, masks))
+        found = kernel(*data)
+        assert is_split(found, mesh)
+        near(found, alone)
+        near(compiled(gradient(kernel))(*data), slopes)
+    mapped = on_each_device(kernel)
+    near(compiled(mapped)(images, masks), alone)
+    near(compiled(gradient(mapped))(images, masks), slopes)
+
+
 # Reductions and weights.
 
 REDUCTIONS = {
