@@ -1,5 +1,7 @@
 """One class against the others."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -66,14 +68,18 @@ def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
 def _share_unless_label(
     logits: Array, classes: Array, highest: Array, label: Array
 ) -> Array:
-    distance = jnp.square(classes - label).astype(logits.dtype)
-    return jnp.minimum(distance, jnp.exp(logits - highest))
+    share = jnp.exp(logits - highest)
+    return jnp.minimum(_squared_gap(classes, label, share.dtype), share)
 
 
 def _distance(logits: Array, label: Array) -> Array:
     """How far each class index is from the label, squared."""
     classes, label = _indices(logits, label)
-    return jnp.square(_kept(classes) - label).astype(logits.dtype)
+    return _squared_gap(_kept(classes), label, logits.dtype)
+
+
+def _squared_gap(classes: Array, label: Array, dtype: Any) -> Array:
+    return jnp.square(classes - label).astype(dtype)
 
 
 def _indices(logits: Array, label: Array) -> tuple[Array, Array]:
@@ -91,7 +97,7 @@ def _kept(classes: Array) -> Array:
 
     Of indices that the compiler makes within a reduction, XLA on the CPU keeps those of
     the first program for any number of classes below 16, and lets later programs for
-    more classes read beyond their end (seen in JAX 0.12.0, not in 0.10.2).
+    more classes read beyond their end (seen in JAX 0.12.0.1, not in 0.10.2).
     """
     return jax.lax.optimization_barrier(classes)
 
