@@ -50,8 +50,8 @@ def elementwise(where: ArrayLike | None, /, **inputs: ArrayLike) -> tuple[Array,
     """Returns arrays of equal, arbitrary shape as float32 or wider.
 
     The first is the prediction and must be floating; the others may be integers.
-    Elements that `where` leaves out are set to 1, so that nothing of what they
-    hold, not even nan, can reach the loss.
+    Elements that `where` leaves out hold what they held: `_numerics.mean_of` passes
+    over them, and what looks at all elements together takes them `filled`.
     """
     arrays = _floating(inputs)
     _require_equal_shapes(arrays)
@@ -59,10 +59,17 @@ def elementwise(where: ArrayLike | None, /, **inputs: ArrayLike) -> tuple[Array,
         where = _boolean("where", where)
         prediction = next(iter(arrays))
         _require_equal_shapes({prediction: arrays[prediction], "where": where})
-        arrays = {name: jnp.where(where, a, 1) for name, a in arrays.items()}
     for name, array in arrays.items():
-        _require_not_nan(name, array)
+        require(~jnp.isnan(array), name, "a number", array, where)
     return tuple(arrays.values())
+
+
+def filled(where: ArrayLike | None, array: Array, /) -> Array:
+    """The array with 1 in place of the elements that `where` leaves out.
+
+    Nothing of what they held, not even nan, can reach a loss then.
+    """
+    return array if where is None else jnp.where(where, array, 1)
 
 
 def related(
@@ -270,14 +277,20 @@ def whole(name: str, value: object, most: int | None = None, /) -> None:
         )
 
 
-def require(ok: Array, name: str, wanted: str, value: Array) -> None:
+def require(
+    ok: Array, name: str, wanted: str, value: Array, where: ArrayLike | None = None
+) -> None:
     """States a condition on values, which `with_checks` turns into an error.
+
+    Of what `where` leaves out nothing is asked.
 
     Elsewhere nothing is traced: a check that nobody reads would still keep a compiled
     function from being called the fast way.
     """
     if not _checking.get() or math.prod(value.shape) == 0:
         return
+    if where is not None:
+        ok |= ~jnp.asarray(where)
     offending = jnp.max(value, where=~ok, initial=_least(value))
     checkify.debug_check(
         jnp.all(ok), f"`{name}` must be {wanted}, got {{value}}.", value=offending

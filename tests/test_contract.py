@@ -410,6 +410,24 @@ def test_nothing_behind_the_mask_reaches_value_or_gradient(name, row):
 
 
 @masked_losses
+def test_a_mask_over_many_elements_leaves_the_kept_ones(name, row):
+    # From 64 elements on the CPU adds products, and selects where these are not finite.
+    data = single(tuple(np.concatenate([x[0]] * 30) for x in batch_of(name, row, 1)))
+    where = jnp.asarray(rng_for(name).random(mask_shape(row, data)) < 0.7)
+    kept = jnp.broadcast_to(where[..., None] if row.channels else where, data[0].shape)
+    positions = row.differentiable
+    results = jax.jit(jax.value_and_grad(row.loss, argnums=positions))
+    want, want_gradients = results(*(x[where] for x in data))
+    for behind in (0.25, np.nan, 3e38):
+        spoilt = (jnp.where(kept, x, behind) for x in data)
+        value, gradients = results(*spoilt, where)
+        np.testing.assert_allclose(value, want, rtol=1e-5)
+        for got, wanted in zip(gradients, want_gradients, strict=True):
+            np.testing.assert_allclose(got[where], wanted, rtol=1e-4, atol=1e-8)
+            assert (got[~kept] == 0).all()
+
+
+@masked_losses
 def test_padding_changes_nothing(name, row):
     data = single(tuple(x[0] for x in batch_of(name, row, 1)))
     shape = mask_shape(row, data)

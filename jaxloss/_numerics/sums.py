@@ -1,12 +1,15 @@
 """Sums and means over the elements of an example, of which there may be many."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
+
+from jaxloss._numerics.derivatives import FEW, refined
 
 #: Bytes of a row that XLA on the CPU sums in one go. It keeps the terms of a whole row
 #: in memory before it adds them up, and takes up to ten times as long for longer ones.
@@ -25,10 +28,15 @@ def mean(values: Array, where: ArrayLike | None = None) -> Array:
 def mean_of(
     each: Callable[..., Array], *arrays: Array, where: ArrayLike | None = None
 ) -> Array:
-    """`mean` of ``each(*arrays)``, as `sum_of` adds it up when nothing is left out."""
-    if where is not None:
-        return mean(each(*arrays), where)
-    return sum_of(each, *arrays) / max(*(array.size for array in arrays), 1)
+    """`mean` of ``each(*arrays)``, added up as the device does it fastest.
+
+    `each` is as for `sum_of`.
+    """
+    if where is None:
+        return sum_of(each, *arrays) / max(*(array.size for array in arrays), 1)
+    where = jnp.asarray(where)
+    total = _sum_of_kept(each, where, *arrays)
+    return total / jnp.maximum(_count(where), 1).astype(total.dtype)
 
 
 def sum_of(each: Callable[..., Array], *arrays: Array) -> Array:
@@ -42,8 +50,6 @@ def sum_of(each: Callable[..., Array], *arrays: Array) -> Array:
     length = max(array.size for array in arrays)
     widest = max(array.dtype.itemsize for array in arrays)
     row = _row(length, ROW // widest)
-    if len(shapes) != 1 or row == length:
-        return jnp.sum(each(*arrays))
 
     def plain(*arrays: Array) -> Array:
         return jnp.sum(each(*arrays))
@@ -54,9 +60,62 @@ def sum_of(each: Callable[..., Array], *arrays: Array) -> Array:
         rows = (keep(x.reshape(-1, row)) if x.ndim else x for x in arrays)
         return jnp.sum(keep(jnp.sum(each(*rows), axis=1)))
 
+    if len(shapes) != 1 or row == length:
+        return plain(*arrays)
+    return _on_cpu(by_rows, plain, *arrays)
+
+
+def _sum_of_kept(each: Callable[..., Array], where: Array, *arrays: Array) -> Array:
+    """`sum_of` what `where` keeps; what it leaves out may be nan or infinite.
+
+    A selection within a sum is written to memory by XLA on the CPU, a product is not:
+    only where that sum is not finite is the selection made there.
+    """
+
+    def plain(where: Array, *arrays: Array) -> Array:
+        known = (jnp.where(where, x, 1) if x.ndim else x for x in arrays)
+        return jnp.sum(jnp.where(where, each(*known), 0))
+
+    def weighted(kept: Array, *arrays: Array) -> Array:
+        values = each(*arrays)
+        return values * kept.astype(values.dtype)
+
+    def by_product(where: Array, *arrays: Array) -> Array:
+        total = sum_of(weighted, _bytes(where, jnp.int8), *arrays)
+        return refined(jnp.isfinite(total), total, plain, where, *arrays)
+
+    if where.size < FEW:
+        return plain(where, *arrays)
+    return _on_cpu(by_product, plain, where, *arrays)
+
+
+def _count(where: Array) -> Array:
+    """How many are True."""
+
+    def plain(where: Array) -> Array:
+        return jnp.sum(where, dtype=jnp.int32)
+
+    def by_bytes(where: Array) -> Array:
+        # Bytes of a kind of their own: else the compiler makes the numbers of these
+        # and of those in `_sum_of_kept` once, and writes them to memory.
+        return jnp.sum(_bytes(where, jnp.uint8).astype(jnp.float32)).astype(jnp.int32)
+
+    if FEW <= where.size <= 1 / jnp.finfo(jnp.float32).eps:  # exact in floats
+        return _on_cpu(by_bytes, plain, where)
+    return plain(where)
+
+
+def _bytes(where: Array, dtype: Any) -> Array:
+    """1 and 0, as numbers that XLA on the CPU reads within a sum. It reads no bool."""
+    return jax.lax.optimization_barrier(where.astype(dtype))
+
+
+def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array], *args: Any) -> Any:
+    """``fast(*args)`` on the CPU, `plain` on other devices and for derivatives."""
+
     @jax.custom_jvp
-    def summed(*arrays: Array) -> Array:
-        return jax.lax.platform_dependent(*arrays, cpu=by_rows, default=plain)
+    def value(*args: Array) -> Array:
+        return jax.lax.platform_dependent(*args, cpu=fast, default=plain)
 
     def rule(primals, tangents):
         moves = [not isinstance(tangent, SymbolicZero) for tangent in tangents]
@@ -69,10 +128,10 @@ def sum_of(each: Callable[..., Array], *arrays: Array) -> Array:
         def those(which):
             return [x for x, move in zip(which, moves, strict=True) if move]
 
-        return summed(*primals), jax.jvp(moved, those(primals), those(tangents))[1]
+        return value(*primals), jax.jvp(moved, those(primals), those(tangents))[1]
 
-    summed.defjvp(rule, symbolic_zeros=True)
-    return summed(*arrays)
+    value.defjvp(rule, symbolic_zeros=True)
+    return value(*args)
 
 
 def _row(length: int, longest: int) -> int:

@@ -60,8 +60,8 @@ def sigmoid_binary_cross_entropy(
     """
     _inputs.share("label_smoothing", label_smoothing)
     logits, target = _inputs.elementwise(where, logits=logits, target=target)
-    _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
-    target = _smooth(target, label_smoothing)
+    _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target, where)
+    target = _smooth(target, label_smoothing, where)
     if pos_weight is None:
         return _numerics.mean_of(_logistic, logits, target, where=where)
     shape = logits.shape if jnp.ndim(pos_weight) else ()
@@ -127,12 +127,12 @@ def binary_cross_entropy(
         where, probability=probability, target=target
     )
     for name, value in (("probability", probability), ("target", target)):
-        _inputs.require((value >= 0) & (value <= 1), name, "in [0, 1]", value)
+        _inputs.require((value >= 0) & (value <= 1), name, "in [0, 1]", value, where)
     possible = True
     if clip:
-        possible = _numerics.within(probability, 0, 1)
+        possible = _numerics.within(_inputs.filled(where, probability), 0, 1)
         probability = jnp.clip(probability, clip, 1 - clip)
-    target = _smooth(target, label_smoothing)
+    target = _smooth(target, label_smoothing, where)
     min_log = _inputs.option("min_log", min_log, (), probability)
     min_log = jnp.maximum(min_log, jnp.finfo(probability.dtype).min)
     loss = 0 - _numerics.mean_of(
@@ -265,13 +265,16 @@ def soft_margin_loss(
         Friedman, Hastie & Tibshirani, *Additive Logistic Regression*, 2000.
     """
     score, target = _inputs.elementwise(where, score=score, target=target)
-    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
+    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target, where)
     return _numerics.mean_of(_soft_margin, score, target, where=where)
 
 
-def _smooth(target: Array, label_smoothing: float | Array) -> Array:
+def _smooth(
+    target: Array, label_smoothing: float | Array, where: ArrayLike | None
+) -> Array:
     if _numerics.is_zero(label_smoothing):
         return target
+    target = _inputs.filled(where, target)
     return (1 - label_smoothing) * target + label_smoothing / 2
 
 

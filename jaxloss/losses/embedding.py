@@ -110,7 +110,7 @@ def hinge_embedding_loss(
         2006.
     """
     distance, target = _inputs.elementwise(where, distance=distance, target=target)
-    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
+    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target, where)
     margin = _inputs.option("margin", margin, (), distance)
     return _numerics.mean_of(_attract_or_repel, distance, target, margin, where=where)
 
@@ -163,7 +163,7 @@ def margin_ranking_loss(
     first, second, target = _inputs.elementwise(
         where, first=first, second=second, target=target
     )
-    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
+    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target, where)
     margin = _inputs.option("margin", margin, (), first)
     return _numerics.mean_of(_lead_missing, first, second, target, margin, where=where)
 

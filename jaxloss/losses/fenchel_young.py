@@ -50,7 +50,7 @@ def sparsemax_loss(
         section 4.4.
     """
     logits, target = _inputs.elementwise(where, logits=logits, target=target)
-    _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
+    _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target, where)
     return _numerics.mean_of(_sparse, logits, target, where=where)
 
 

@@ -63,7 +63,7 @@ def sigmoid_focal_loss(
     """
     _inputs.not_negative("gamma", gamma)
     logits, target = _inputs.elementwise(where, logits=logits, target=target)
-    _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target)
+    _inputs.require((target >= 0) & (target <= 1), "target", "in [0, 1]", target, where)
     gamma = _inputs.option("gamma", gamma, (), logits)
     if alpha is None:
         return _numerics.mean_of(

@@ -148,7 +148,7 @@ def _sided(
     where: ArrayLike | None, score: ArrayLike, target: ArrayLike
 ) -> tuple[Array, Array]:
     score, target = _inputs.elementwise(where, score=score, target=target)
-    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target)
+    _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target, where)
     return score, target
 
 

@@ -69,11 +69,11 @@ def poisson_nll_loss(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    _inputs.require(target >= 0, "target", "not below 0", target)
-    valid = jnp.min(target, initial=0) >= 0
+    _inputs.require(target >= 0, "target", "not below 0", target, where)
+    valid = jnp.min(_inputs.filled(where, target), initial=0) >= 0
     if not log_input:
-        _inputs.require(prediction >= 0, "prediction", "not below 0", prediction)
-        valid &= jnp.min(prediction, initial=0) >= 0
+        _inputs.require(prediction >= 0, "prediction", "not below 0", prediction, where)
+        valid &= jnp.min(_inputs.filled(where, prediction), initial=0) >= 0
     epsilon = _inputs.option("epsilon", epsilon, (), prediction)
 
     def each(prediction: Array, target: Array, epsilon: Array) -> Array:
@@ -148,7 +148,7 @@ def gaussian_nll_loss(
     prediction, target, variance = _inputs.elementwise(
         where, prediction=prediction, target=target, variance=variance
     )
-    _inputs.require(variance >= 0, "variance", "not below 0", variance)
+    _inputs.require(variance >= 0, "variance", "not below 0", variance, where)
     epsilon = _inputs.option("epsilon", epsilon, (), prediction)
 
     def each(*operands: Array) -> Array:

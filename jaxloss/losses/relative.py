@@ -111,7 +111,7 @@ def squared_logarithmic_error(
         prediction = jnp.where(prediction <= clip, clip, prediction)
         target = jnp.where(target <= clip, clip, target)
     for name, value in (("prediction", prediction), ("target", target)):
-        _inputs.require(value > -1, name, "above -1", value)
+        _inputs.require(value > -1, name, "above -1", value, where)
     return _numerics.mean_of(_squared_log_ratio, prediction, target, where=where)
 
 
@@ -157,6 +157,7 @@ def mean_pairwise_squared_error(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
+    prediction, target = (_inputs.filled(where, x) for x in (prediction, target))
     kept = jnp.ones(prediction.shape, bool) if where is None else jnp.asarray(where)
     return _pairwise(prediction, target, kept)
 

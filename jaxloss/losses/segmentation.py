@@ -143,6 +143,7 @@ def binary_dice_loss(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
+    prediction, target = (_inputs.filled(where, x) for x in (prediction, target))
     _require_shares(target)
     columns = (prediction.reshape(-1, 1), target.reshape(-1, 1))
     kept = None if where is None else jnp.asarray(where).reshape(-1, 1)
@@ -311,6 +312,7 @@ def _class_overlap(
         where = _inputs.mask("where", where, shape[:-1])
         kept = jnp.broadcast_to(where[..., None], shape)
     prediction, target = _inputs.elementwise(kept, prediction=prediction, target=target)
+    prediction, target = (_inputs.filled(kept, x) for x in (prediction, target))
     _require_shares(target)
     activation = ("sigmoid" if shape[-1] == 1 else "softmax") if apply_softmax else ""
     return _overlap(prediction, target, kept, activation, squared)
