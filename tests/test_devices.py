@@ -156,23 +156,34 @@ def test_a_loss_may_meet_the_examples_of_other_devices():
     near(gradient(on_each_device(mapped))(batch), alone, rtol=1e-4)
 
 
-def test_long_examples_are_summed_by_rows_on_every_mesh():
-    images, masks = numbers(BATCH, 40, 900), numbers(BATCH, 40, 900, seed=1)
-    kernel = per_sample(losses.squared_error)
+IMAGES = numbers(BATCH, 40, 900), numbers(BATCH, 40, 900, seed=1)
+WORDS = numbers(BATCH, 1280), np.arange(BATCH) * 97
+BY_ROWS = {
+    "long": (losses.squared_error, *IMAGES),
+    "masked": (losses.squared_error, *IMAGES, IMAGES[0] > 0),
+    "others": (losses.softmax_cross_entropy_with_integer_labels, *WORDS),
+    "rival": (losses.multiclass_hinge_loss, *WORDS),
+}
+
+
+@pytest.mark.parametrize("case", BY_ROWS)
+def test_sums_by_rows_are_the_same_on_every_mesh(case):
+    loss, *data = BY_ROWS[case]
+    kernel = per_sample(loss)
 
     def gradient(function):
-        return jax.grad(lambda x, y: jnp.sum(jnp.square(function(x, y))))
+        return jax.grad(lambda *data: jnp.sum(jnp.square(function(*data))))
 
-    alone, slopes = kernel(images, masks), gradient(kernel)(images, masks)
+    alone, slopes = kernel(*data), gradient(kernel)(*data)
     for mesh in (MESH, EXPLICIT):
-        data = laid_over(mesh, (images, masks))
-        found = kernel(*data)
+        split = laid_over(mesh, tuple(data))
+        found = kernel(*split)
         assert is_split(found, mesh)
         near(found, alone)
-        near(compiled(gradient(kernel))(*data), slopes)
+        near(compiled(gradient(kernel))(*split), slopes)
     mapped = on_each_device(kernel)
-    near(compiled(mapped)(images, masks), alone)
-    near(compiled(gradient(mapped))(images, masks), slopes)
+    near(compiled(mapped)(*data), alone)
+    near(compiled(gradient(mapped))(*data), slopes)
 
 
 # Reductions and weights.

@@ -119,6 +119,23 @@ def test_mean_over_nothing_is_0_with_derivative_0():
     np.testing.assert_array_equal(jax.grad(_numerics.mean)(values, nowhere), 0)
 
 
+# behind
+
+
+@pytest.mark.parametrize("classes", [3, 100, 101])
+def test_who_is_behind_has_a_slope_in_every_mode(classes):
+    x = jnp.sin(jnp.arange(1.0, classes + 1))
+    label, rival = jnp.int32(1), int(jnp.argmax(x.at[1].set(-2)))
+    change = jnp.cos(jnp.arange(1.0, classes + 1))
+    behind, slope = jax.jvp(lambda x: _numerics.behind(x, label), (x,), (change,))
+    assert behind == x[rival] - x[label]
+    np.testing.assert_allclose(slope, change[rival] - change[label], rtol=1e-6)
+    second = jax.jvp(jax.grad(lambda x: _numerics.behind(x, label)), (x,), (change,))[1]
+    np.testing.assert_array_equal(second, 0)
+    nothing = jax.grad(_numerics.behind)(x, jnp.int32(-1))
+    np.testing.assert_array_equal(nothing, 0)
+
+
 # sum_of
 
 

@@ -47,6 +47,12 @@ _BY_REASON = {
     "whatever the function given needs": ("make_fenchel_young_loss",),
 }
 EXCEPTIONS = {name for names in _BY_REASON.values() for name in names}
+# These hold a number for each row of classes, and the label's row: a fiftieth.
+BY_ROWS = {
+    *("softmax_cross_entropy_with_integer_labels", "generalized_cross_entropy"),
+    *("softmax_focal_loss_with_integer_labels", "margin"),
+    *("multiclass_hinge_loss", "multiclass_perceptron_loss"),
+}
 
 
 def _floats(*shape: int) -> jax.ShapeDtypeStruct:
@@ -157,8 +163,11 @@ MEASURED = [name for name in CATALOGUE if "-" not in name]
 @pytest.mark.parametrize("name", MEASURED)
 def test_the_compiled_kernel_holds_no_temporary(name):
     needed = max(temporaries(name))
-    assert needed >= LIMIT if name in EXCEPTIONS else needed < LIMIT
+    if name in BY_ROWS:
+        assert LIMIT <= needed < BATCH * WIDTH * 4 / 50
+    else:
+        assert needed >= LIMIT if name in EXCEPTIONS else needed < LIMIT
 
 
 def test_every_exception_is_measured():
-    assert EXCEPTIONS <= set(MEASURED)
+    assert EXCEPTIONS | BY_ROWS <= set(MEASURED)

@@ -1,5 +1,6 @@
 """One class against the others."""
 
+import math
 from typing import Any
 
 import jax
@@ -57,17 +58,37 @@ def _slope_of_others(logits: Array, highest: Array, label: Array) -> Array:
 def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
     """The sum of exponentials below the highest without the label's own.
 
-    None is above 1, so that the distance cuts off the label's own alone. A sum takes
-    a minimum into its pass over the batch, and a selection it does not. The second
-    operand of that minimum may be nan; of the first it would be lost on some backends.
+    On the CPU many of them are summed by rows, and the label's row again without it.
     """
-    classes, label = _indices(logits, label)
-    return sum_of(_share_unless_label, logits, _kept(classes), highest, label)
+    row = _row_length(logits.size, LONG)
+
+    def in_one(logits: Array, highest: Array, label: Array) -> Array:
+        classes, label = _indices(logits, label)
+        return sum_of(_share_unless_label, logits, _kept(classes), highest, label)
+
+    def by_rows(logits: Array, highest: Array, label: Array) -> Array:
+        rows, own_row, others_of_row = _rows(logits, label, row)
+        own = jnp.exp(rows.at[own_row].get(mode="clip") - highest)
+        own = jnp.sum(jnp.where(others_of_row, own, 0))
+        sums = jnp.sum(jnp.exp(rows - highest), axis=1)
+        total = jnp.sum(_with_row(sums, own_row, own))
+        return jnp.minimum(logits.size, total)  # infinite logits have infinite shares
+
+    if row == 1:
+        return in_one(logits, highest, label)
+    operands = (logits, highest, label)
+    return jax.lax.platform_dependent(*operands, cpu=by_rows, default=in_one)
 
 
 def _share_unless_label(
     logits: Array, classes: Array, highest: Array, label: Array
 ) -> Array:
+    """The share, or 0 for the label's own.
+
+    None is above 1, so that the distance cuts off the label's own alone. A sum takes
+    a minimum into its pass over the batch, and a selection it does not. The second
+    operand of that minimum may be nan; of the first it would be lost on some backends.
+    """
     share = jnp.exp(logits - highest)
     return jnp.minimum(_squared_gap(classes, label, share.dtype), share)
 
@@ -93,13 +114,44 @@ def _indices(logits: Array, label: Array) -> tuple[Array, Array]:
 
 
 def _kept(classes: Array) -> Array:
-    """All class indices, for a sum, a minimum or a maximum: an array of the program.
+    """Indices, of all classes or of a row, as an array of the program.
 
-    Of indices that the compiler makes within a reduction, XLA on the CPU keeps those of
-    the first program for any number of classes below 16, and lets later programs for
-    more classes read beyond their end (seen in JAX 0.12.0.1, not in 0.10.2).
+    Of those that the compiler makes within a sum, a minimum or a maximum, XLA on the
+    CPU keeps those of the first program for any number below 16, and lets later
+    programs for more of them read beyond their end (seen in JAX 0.12.0.1, not in
+    0.10.2).
     """
     return jax.lax.optimization_barrier(classes)
+
+
+#: From so many classes on, to sum them by rows, and again the label's row without it,
+#: takes less time than to leave the label out of one long sum.
+LONG = 1024
+
+
+def _row_length(classes: int, least: int) -> int:
+    """Length of equal rows, of which there are about as many.
+
+    1 for fewer classes than `least`, and where no such rows are equal.
+    """
+    if classes < least:
+        return 1
+    root = math.isqrt(classes)
+    fitting = (n for n in range(root // 8 + 1, root * 8) if classes % n == 0)
+    return min(fitting, key=lambda n: abs(math.log(n * n / (4 * classes))), default=1)
+
+
+def _rows(x: Array, label: Array, length: int) -> tuple[Array, Array, Array]:
+    """The classes in rows, the label's row, and which of its classes are others."""
+    rows = jax.lax.optimization_barrier(x.reshape(-1, length))
+    places = _kept(jnp.arange(length, dtype=label.dtype))
+    return rows, label // length, places != label % length
+
+
+def _with_row(values: Array, row: Array, value: Array) -> Array:
+    """One value for each row, that of this row replaced."""
+    rows = _kept(jnp.arange(values.size, dtype=row.dtype))
+    return jnp.where(rows == row, value, values)
 
 
 @slopes(lambda x, y: is_label(x, y).astype(x.dtype), no_slope)
@@ -120,20 +172,61 @@ def unless_label(x: Array, label: Array) -> Array:
     return distance / jnp.maximum(1 - distance, 0)
 
 
-def _behind_slope(x: Array, label: Array) -> Array:
-    rival = _place_of_highest_other(x, label)
-    x, label, rival = jax.lax.optimization_barrier((x, label, rival))
-    return is_label(x, rival).astype(x.dtype) - is_label(x, label).astype(x.dtype)
-
-
-@slopes(_behind_slope, no_slope)
+@jax.custom_jvp
 def behind(x: Array, label: Array) -> Array:
     """How far the label's element is behind the highest other one.
 
     nan for a label below 0 and where an element is nan. Of rivals that tie, the first
     has the slope.
     """
-    return _highest_other(x, label) - at_label(x, label) + nan_if_any(x)
+    return _rival(x, label)[0] - at_label(x, label) + nan_if_any(x)
+
+
+@behind.defjvp
+def _behind_jvp(primals, tangents):
+    x, label = primals
+    value = behind(x, label)
+    x, label = jax.lax.optimization_barrier((jax.lax.stop_gradient(x), label))
+    place = _rival(x, label)[1]
+    operands = (tangents[0], *jax.lax.optimization_barrier((place, label)))
+
+    def by_look_up(change: Array, place: Array, label: Array) -> Array:
+        pair = change.at[jnp.stack([place, label])]
+        lead = pair.get(mode="fill", fill_value=0, wrap_negative_indices=False)
+        return lead[0] - lead[1]
+
+    def by_product(change: Array, place: Array, label: Array) -> Array:
+        rises = is_label(change, place).astype(change.dtype)
+        return jnp.sum((rises - is_label(change, label).astype(change.dtype)) * change)
+
+    fastest = by_product if _row_length(x.size, FEW) == 1 else by_look_up
+    change = jax.lax.platform_dependent(*operands, cpu=fastest, default=by_product)
+    return value, jnp.where(jnp.isnan(value), 0, change)
+
+
+def _rival(x: Array, label: Array) -> tuple[Array, Array]:
+    """The highest element that is not the label's, and the first place that has it.
+
+    The place is of no use where all others are -inf.
+    """
+    row = _row_length(x.size, FEW)
+
+    def in_one(x: Array, label: Array) -> tuple[Array, Array]:
+        highest = _highest_other(x, label)
+        return highest, _place_of_highest_other(x, label, highest)
+
+    def by_rows(x: Array, label: Array) -> tuple[Array, Array]:
+        rows, own_row, others_of_row = _rows(x, label, row)
+        own = rows.at[own_row].get(mode="clip")
+        own = jnp.where(others_of_row, own, -jnp.inf)
+        highest = _with_row(jnp.max(rows, axis=1), own_row, jnp.max(own))
+        best = jnp.argmax(highest).astype(label.dtype)
+        of_row = jnp.argmax(jnp.where(best == own_row, own, rows[best]))
+        return highest[best], best * row + of_row.astype(label.dtype)
+
+    if row == 1:
+        return in_one(x, label)
+    return jax.lax.platform_dependent(x, label, cpu=by_rows, default=in_one)
 
 
 def _highest_other(x: Array, label: Array) -> Array:
@@ -145,8 +238,7 @@ def _highest_other(x: Array, label: Array) -> Array:
     return jnp.max(jnp.minimum(x, edge * (one * jnp.inf)))
 
 
-def _place_of_highest_other(x: Array, label: Array) -> Array:
-    highest = _highest_other(x, label)
+def _place_of_highest_other(x: Array, label: Array, highest: Array) -> Array:
     x, label, highest = jax.lax.optimization_barrier((x, label, highest))
     classes = _kept(_indices(x, label)[0])
     below = jnp.minimum((highest - x) / jnp.finfo(x.dtype).tiny, 1)

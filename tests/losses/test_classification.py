@@ -55,7 +55,7 @@ def test_integer_and_soft_labels_agree_at_the_hard_points(logits, label, exact):
     np.testing.assert_allclose(soft, exact, rtol=1e-6)
 
 
-@pytest.mark.parametrize("classes", [3, 63, 64, 200])
+@pytest.mark.parametrize("classes", [3, 63, 64, 200, 2048])
 def test_hard_points_among_many_impossible_classes_and_plain_examples(classes):
     batch = [*HARD_POINTS, ([0.5, 1.0, 0.25], 1, None), ([17.0, 0.0], 1, None)]
     logits = np.full((len(batch), classes), -np.inf, np.float32)
@@ -77,7 +77,9 @@ def test_hard_points_among_many_impossible_classes_and_plain_examples(classes):
         np.testing.assert_array_equal(row[len(some) :], 0)
 
 
-@pytest.mark.parametrize(("classes", "size"), [(20, 256), (100, 256), (50257, 16)])
+@pytest.mark.parametrize(
+    ("classes", "size"), [(20, 256), (100, 256), (1280, 64), (50257, 16)]
+)
 @pytest.mark.parametrize("scale", [0.1, 3, 30])
 def test_cross_entropies_are_exact_for_every_certainty(classes, size, scale):
     rng = np.random.default_rng(classes)
