@@ -4,12 +4,15 @@ from jaxloss._numerics.arithmetic import (
     expectation,
     is_zero,
     lambert_w,
+    log1p_of_share,
+    log_complement,
     nan_if_any,
     nan_if_negative,
     power,
     ratio,
     softplus,
     times,
+    twice_artanh,
     within,
 )
 from jaxloss._numerics.derivatives import (
@@ -62,6 +65,8 @@ __all__ = [
     "is_zero",
     "lambert_w",
     "largest",
+    "log1p_of_share",
+    "log_complement",
     "log_odds",
     "log_odds_against",
     "log_softmax",
@@ -88,6 +93,7 @@ __all__ = [
     "sum_of",
     "times",
     "top",
+    "twice_artanh",
     "unless_label",
     "within",
 ]

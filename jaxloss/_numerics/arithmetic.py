@@ -15,6 +15,36 @@ def softplus(x: Array) -> Array:
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
+def log1p_of_share(x: Array) -> Array:
+    """log(1 + x) for x in [0, 1], where that of the compiler takes thrice the time."""
+    return twice_artanh(x, 2 + x)
+
+
+def twice_artanh(x: Array, y: Array) -> Array:
+    """2 artanh(x / y) for x / y in [0, 1/3], where each term of the series is a digit.
+
+    A division comes last, for the compiler computes what is cheaper once for each use.
+    """
+    square = (x / y) ** 2
+    terms = 16 if x.dtype == jnp.float64 else 7
+    series = jnp.zeros_like(x)
+    for k in reversed(range(terms)):
+        series = series * square + 2 / (2 * k + 1)
+    return x * series / y
+
+
+def log_complement(x: Array) -> Array:
+    """log(1 - x), by Kahan: the logarithm of the rounded 1 - x, and what it lacks.
+
+    Of the compiler's own log1p a logarithm is the smaller part. It would take a known 1
+    and its negative for nothing.
+    """
+    one = 1 + jnp.minimum(jnp.square(x), 0)
+    rounded = one - x
+    lacks = (rounded - one) + x
+    return jnp.log(rounded) - lacks / jnp.maximum(rounded, jnp.finfo(x.dtype).tiny)
+
+
 @slopes(jnp.zeros_like)
 def nan_if_negative(x: Array) -> Array:
     """A term of 0, or of nan where x is below 0.

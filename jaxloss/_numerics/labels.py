@@ -41,6 +41,9 @@ def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
     """Log-odds, highest finite logit, sum of exponentials of the others below it."""
     highest = top(logits)
     others = _sum_of_others(logits, highest, label)
+    # A sum of few is made again, or its exponentials are written to memory, for each
+    # use of its value; a division, here by 1, is not.
+    others = others / (1 + jnp.minimum(jnp.square(others), 0))
     own = at_label(logits, label)
     alone = (others == 0) & (own > -jnp.inf)
     log_others = jnp.log(jnp.where(alone, 1, others))
@@ -60,11 +63,13 @@ def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
 
     On the CPU many of them are summed by rows, and the label's row again without it.
     """
-    row = _row_length(logits.size, LONG)
+    row = _row_length(logits.size, MANY)
 
     def in_one(logits: Array, highest: Array, label: Array) -> Array:
         classes, label = _indices(logits, label)
-        return sum_of(_share_unless_label, logits, _kept(classes), highest, label)
+        return sum_of(
+            _share_unless_label, logits, _kept(classes), highest, label, cheap=True
+        )
 
     def by_rows(logits: Array, highest: Array, label: Array) -> Array:
         rows, own_row, others_of_row = _rows(logits, label, row)
@@ -126,7 +131,7 @@ def _kept(classes: Array) -> Array:
 
 #: From so many classes on, to sum them by rows, and again the label's row without it,
 #: takes less time than to leave the label out of one long sum.
-LONG = 1024
+MANY = 1024
 
 
 def _row_length(classes: int, least: int) -> int:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss._numerics.arithmetic import expectation, nan_if_any
+from jaxloss._numerics.arithmetic import expectation, log1p_of_share, nan_if_any
 from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
 from jaxloss._numerics.sums import sum_of
 
@@ -49,22 +49,7 @@ def share_of_sum(x: Array, y: Array) -> Array:
 @slopes(share_of_sum, lambda x, y: share_of_sum(y, x))
 def log_sum(x: Array, y: Array) -> Array:
     """log(exp(x) + exp(y)), -inf when both are."""
-    return jnp.maximum(x, y) + _log1p(jnp.exp(-jnp.abs(log_odds(x, y))))
-
-
-def _log1p(x: Array) -> Array:
-    """log(1 + x) for x in [0, 1], where that of the compiler takes thrice the time.
-
-    It is 2 artanh(s) with s = x / (2 + x), at most 1/3: each term of the series brings
-    a digit. A division comes last, for the compiler computes what is cheaper once for
-    each use.
-    """
-    square = (x / (2 + x)) ** 2
-    terms = 16 if x.dtype == jnp.float64 else 7
-    series = jnp.zeros_like(x)
-    for k in reversed(range(terms)):
-        series = series * square + 2 / (2 * k + 1)
-    return x * series / (2 + x)
+    return jnp.maximum(x, y) + log1p_of_share(jnp.exp(-jnp.abs(log_odds(x, y))))
 
 
 def top(x: Array) -> Array:
@@ -88,7 +73,7 @@ def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
     highest = top(logits)
     total = _log_total_between(logits, highest)
     operands = jax.lax.optimization_barrier((weights, logits, highest, total))
-    loss = sum_of(_surprise, *operands)
+    loss = sum_of(_surprise, *operands, cheap=True)
     known = jnp.isfinite(loss) & jnp.isfinite(total)
     careful = _expected_surprise_at_the_ends
     return refined(known, (loss, total), careful, *operands)
@@ -107,13 +92,15 @@ def _expected_surprise_jvp(primals, tangents):
     )
     share = jnp.exp(logits - highest - total)
     share = jnp.where(share >= 0, jnp.minimum(share, 1), 0)  # inf is all, nan nothing
-    slope = share * jnp.sum(weights) - weights
-    cost = highest - logits + total
+    # Divisions are done once for each example, and not for each of its classes. The
+    # selection keeps the compiler from taking the sum into the pass over these.
+    known = jnp.where(jnp.isnan(loss), jnp.inf, 1)
+    whole = jnp.where(known == 1, jnp.sum(weights), 0) / known
+    slope = share * whole - weights * (1 / known)
+    cost = (highest - logits + total) * (1 / known)
     pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
     pull += jnp.sum(jnp.where(jnp.isfinite(cost), cost, 0) * weights_change)
-    # A division is done once for each example, and not for each of its classes.
-    known = jnp.where(jnp.isnan(loss), jnp.inf, 1)
-    return (loss, total), (pull / known, jnp.sum(share * change) / known)
+    return (loss, total), (pull, jnp.sum(share * change) / known)
 
 
 def _expected_surprise_at_the_ends(
@@ -139,9 +126,9 @@ def log_total(x: Array, top: Array) -> Array:
     apart from the others, and in a pass of their own: a sum takes one use of an
     exponential into its pass over the batch, and no selection.
     """
-    others = sum_of(_share_below_1, x, top)
+    others = sum_of(_share_below_1, x, top, cheap=True)
     x, top, others = jax.lax.optimization_barrier((x, top, others))
-    ones = sum_of(_is_1, x, top)
+    ones = sum_of(_is_1, x, top, cheap=True)
     endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
     total = jnp.where(endless, 0, others + (ones - 1))
     return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
@@ -149,7 +136,7 @@ def log_total(x: Array, top: Array) -> Array:
 
 def _log_total_between(x: Array, top: Array) -> Array:
     """Finite, if neither all elements are impossible nor one is infinite or nan."""
-    total = sum_of(_share, x, top)
+    total = sum_of(_share, x, top, cheap=True)
     # Beyond a share of 8/9 the last digits of the total are no longer those of its log.
     large, value = total > 9 / 8, jnp.log(total)
     if x.size < FEW:
@@ -162,13 +149,13 @@ def _log_total_between(x: Array, top: Array) -> Array:
 def _log_total_near_0(x: Array, top: Array) -> Array:
     """Where one exponential is 1, it is left out of the sum."""
     x, top = jax.lax.optimization_barrier((x, top))
-    return jnp.log1p(sum_of(_share_below_1, x, top))
+    return jnp.log1p(sum_of(_share_below_1, x, top, cheap=True))
 
 
 def _log_total_at_the_ends(x: Array, top: Array) -> Array:
     """0 where one element is infinite and has all, nan elsewhere."""
     x, top = jax.lax.optimization_barrier((x, top))
-    ones = sum_of(_is_1, x, top) + nan_if_any(x)
+    ones = sum_of(_is_1, x, top, cheap=True) + nan_if_any(x)
     return jnp.where((top == jnp.finfo(x.dtype).max) & (ones == 1), 0, jnp.nan)
 
 

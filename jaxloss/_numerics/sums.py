@@ -1,5 +1,7 @@
 """Sums and means over the elements of an example, of which there may be many."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +11,12 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
-from jaxloss._numerics.derivatives import FEW, refined
+#: Elements up to which XLA on the CPU adds faster one by one: that it does for several
+#: examples at once, a sum it takes example by example.
+ONE_BY_ONE = 16
 
-#: Bytes of a row that XLA on the CPU sums in one go. It keeps the terms of a whole row
-#: in memory before it adds them up, and takes up to ten times as long for longer ones.
-ROW = 2**17
+#: Elements from which on a plain sum takes XLA on the CPU several times as long.
+MANY = 2**14
 
 
 def mean(values: Array, where: ArrayLike | None = None) -> Array:
@@ -26,88 +29,95 @@ def mean(values: Array, where: ArrayLike | None = None) -> Array:
 
 
 def mean_of(
-    each: Callable[..., Array], *arrays: Array, where: ArrayLike | None = None
+    each: Callable[..., Array],
+    *arrays: Array,
+    where: ArrayLike | None = None,
+    cheap: bool = False,
 ) -> Array:
-    """`mean` of ``each(*arrays)``, added up as the device does it fastest.
+    """`mean` of ``each(*arrays)``, added up as `sum_of` does.
 
-    `each` is as for `sum_of`.
+    What `where` leaves out may be anything, also nan.
     """
     if where is None:
-        return sum_of(each, *arrays) / max(*(array.size for array in arrays), 1)
+        total = sum_of(each, *arrays, cheap=cheap)
+        return total / max(*(array.size for array in arrays), 1)
     where = jnp.asarray(where)
-    total = _sum_of_kept(each, where, *arrays)
+    wide = [array.ndim > 0 for array in arrays]
+
+    def kept(where: Array, *arrays: Array) -> Array:
+        pairs = zip(arrays, wide, strict=True)
+        known = (jnp.where(where, x, 1) if one_each else x for x, one_each in pairs)
+        return jnp.where(where, each(*known), 0)
+
+    total = sum_of(kept, where, *arrays)
     return total / jnp.maximum(_count(where), 1).astype(total.dtype)
 
 
-def sum_of(each: Callable[..., Array], *arrays: Array) -> Array:
+def _count(where: Array) -> Array:
+    if where.size > 1 / jnp.finfo(jnp.float32).eps:  # not exact in these
+        return jnp.sum(where, dtype=jnp.int32)
+    return sum_of(lambda kept: kept.astype(jnp.float32), where)
+
+
+def sum_of(each: Callable[..., Array], *arrays: Array, cheap: bool = False) -> Array:
     """The sum of ``each(*arrays)``, an elementwise function of arrays of one shape.
 
     Arrays without axes are shared by the elements. `each` must not close over arrays.
-    On the CPU what is longer than a row is summed by rows; derivatives are those of the
-    plain sum, which is what other devices get.
+    On the CPU it is the sum of `column_sums`, unless `each` is cheap, of few operations
+    that a plain sum makes fast, and there are not very many elements. Derivatives are
+    those of the plain sum, which is what other devices get.
     """
     shapes = {array.shape for array in arrays if array.ndim}
     length = max(array.size for array in arrays)
-    widest = max(array.dtype.itemsize for array in arrays)
-    row = _row(length, ROW // widest)
+    terms = terms_of_a_column(length)
 
     def plain(*arrays: Array) -> Array:
         return jnp.sum(each(*arrays))
 
-    def by_rows(*arrays: Array) -> Array:
-        # Barriers keep the compiler from making one long row of them again.
-        keep = jax.lax.optimization_barrier
-        rows = (keep(x.reshape(-1, row)) if x.ndim else x for x in arrays)
-        return jnp.sum(keep(jnp.sum(each(*rows), axis=1)))
+    def one_by_one(*arrays: Array) -> Array:
+        return _added(each, length, *(x.ravel() if x.ndim else x for x in arrays))
 
-    if len(shapes) != 1 or row == length:
+    def by_columns(*arrays: Array) -> Array:
+        sums = column_sums(each, terms, *arrays)
+        return sum_of(lambda x: x, sums, cheap=True)
+
+    if len(shapes) != 1 or length < 2:
         return plain(*arrays)
-    return _on_cpu(by_rows, plain, *arrays)
+    if length <= ONE_BY_ONE:
+        return _on_cpu(one_by_one, plain, *arrays)
+    if terms == 1 or (cheap and length < MANY):
+        return plain(*arrays)
+    return _on_cpu(by_columns, plain, *arrays)
 
 
-def _sum_of_kept(each: Callable[..., Array], where: Array, *arrays: Array) -> Array:
-    """`sum_of` what `where` keeps; what it leaves out may be nan or infinite.
+def terms_of_a_column(length: int) -> int:
+    """How many elements to add in each of several sums; 1 if no such number fits.
 
-    A selection within a sum is written to memory by XLA on the CPU, a product is not:
-    only where that sum is not finite is the selection made there.
+    About 8, so that the sums fill whole vectors of the processor; else few.
     """
-
-    def plain(where: Array, *arrays: Array) -> Array:
-        known = (jnp.where(where, x, 1) if x.ndim else x for x in arrays)
-        return jnp.sum(jnp.where(where, each(*known), 0))
-
-    def weighted(kept: Array, *arrays: Array) -> Array:
-        values = each(*arrays)
-        return values * kept.astype(values.dtype)
-
-    def by_product(where: Array, *arrays: Array) -> Array:
-        total = sum_of(weighted, _bytes(where, jnp.int8), *arrays)
-        return refined(jnp.isfinite(total), total, plain, where, *arrays)
-
-    if where.size < FEW:
-        return plain(where, *arrays)
-    return _on_cpu(by_product, plain, where, *arrays)
+    fitting = [n for n in range(4, 33) if length % n == 0]
+    whole = [n for n in fitting if length // n % 8 == 0]
+    return min(
+        whole, key=lambda n: abs(math.log(n / 8)), default=min(fitting, default=1)
+    )
 
 
-def _count(where: Array) -> Array:
-    """How many are True."""
+def column_sums(each: Callable[..., Array], terms: int, *arrays: Array) -> Array:
+    """Sums of ``each(*arrays)`` over the columns of `terms` rows.
 
-    def plain(where: Array) -> Array:
-        return jnp.sum(where, dtype=jnp.int32)
-
-    def by_bytes(where: Array) -> Array:
-        # Bytes of a kind of their own: else the compiler makes the numbers of these
-        # and of those in `_sum_of_kept` once, and writes them to memory.
-        return jnp.sum(_bytes(where, jnp.uint8).astype(jnp.float32)).astype(jnp.int32)
-
-    if FEW <= where.size <= 1 / jnp.finfo(jnp.float32).eps:  # exact in floats
-        return _on_cpu(by_bytes, plain, where)
-    return plain(where)
+    XLA on the CPU makes one loop of it, where of a sum over neighbours it makes one for
+    every operation in turn, and none for selections, which it writes to memory before.
+    Without the selection here, the sum of these sums would take them in.
+    """
+    rows = (x.reshape(terms, -1) if x.ndim else x for x in arrays)
+    sums = _added(each, terms, *rows)
+    return jnp.where(sums == sums, sums, jnp.nan)
 
 
-def _bytes(where: Array, dtype: Any) -> Array:
-    """1 and 0, as numbers that XLA on the CPU reads within a sum. It reads no bool."""
-    return jax.lax.optimization_barrier(where.astype(dtype))
+def _added(each: Callable[..., Array], terms: int, *arrays: Array) -> Array:
+    term = jax.jit(each, inline=True)  # traced once
+    values = [term(*(x[i] if x.ndim else x for x in arrays)) for i in range(terms)]
+    return functools.reduce(jax.lax.add, values)
 
 
 def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array], *args: Any) -> Any:
@@ -132,12 +142,3 @@ def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array], *args: Any)
 
     value.defjvp(rule, symbolic_zeros=True)
     return value(*args)
-
-
-def _row(length: int, longest: int) -> int:
-    """Elements of a row, one of several equal ones; all if there are none of a use."""
-    if length <= longest:
-        return length
-    shortest = longest // 32  # shorter ones are slower than what they are to mend
-    fitting = (row for row in range(longest, shortest, -1) if length % row == 0)
-    return next(fitting, length)

@@ -283,7 +283,7 @@ def _logistic(logits: Array, target: Array) -> Array:
     distance = jnp.abs(logits)
     finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
     wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)  # 1 - y above 0, y below
-    return finite * wrong_share + jnp.log1p(jnp.exp(-distance))
+    return finite * wrong_share + _numerics.log1p_of_share(jnp.exp(-distance))
 
 
 def _sigmoid_slope(logits: Array, one: Array) -> Array:
@@ -311,7 +311,9 @@ def _weighted_logistic(logits: Array, target: Array, pos_weight: Array) -> Array
     no, yes = 1 - target, pos_weight * target
     above = 0.5 + 0.5 * jnp.sign(logits)
     wrong_share = no * above + yes * (1 - above)
-    return finite * wrong_share + (no + yes) * jnp.log1p(jnp.exp(-distance))
+    return finite * wrong_share + (no + yes) * _numerics.log1p_of_share(
+        jnp.exp(-distance)
+    )
 
 
 @_numerics.slopes(jnp.ones_like)
@@ -339,7 +341,7 @@ def _log_likelihood(probability: Array, target: Array, min_log: Array) -> Array:
     # its second operand alone.
     min_log = jax.lax.optimization_barrier(min_log)
     yes = jnp.maximum(min_log, jnp.log(probability))
-    no = jnp.maximum(min_log, jnp.log1p(-probability))
+    no = jnp.maximum(min_log, _numerics.log_complement(probability))
     return target * yes + (1 - target) * no
 
 
@@ -349,4 +351,6 @@ def _log_likelihood(probability: Array, target: Array, min_log: Array) -> Array:
 )
 def _soft_margin(score: Array, target: Array) -> Array:
     wrong = -(target * (target / target)) * score  # 0 is on no side: nan
-    return 0.5 * (wrong + jnp.abs(wrong)) + jnp.log1p(jnp.exp(-jnp.abs(wrong)))
+    return 0.5 * (wrong + jnp.abs(wrong)) + _numerics.log1p_of_share(
+        jnp.exp(-jnp.abs(wrong))
+    )

@@ -249,9 +249,8 @@ def _sigmoid_focal_slope(z, y, no, yes, gamma):
     p, q = _sigmoid(z), _sigmoid(-z)
     wrong = (one - y) * p + y * q
     distance, half = jnp.abs(z), one / 2
-    small = jnp.log1p(jnp.exp(-distance))
-    surprise = (one - y) * (half * (distance + z) + small)
-    surprise += y * (half * (distance - z) + small)
+    small = _numerics.log1p_of_share(jnp.exp(-distance))
+    surprise = half * distance + (half - y) * z + small
     steeper = gamma * (one - y - y) * _numerics.ratio(p * q, wrong) * surprise
     focus = (no * (one - y) + yes * y) * _numerics.power(wrong, gamma)
     return focus * (steeper + ((one - y) * p - y * q))
@@ -301,7 +300,7 @@ def _even_sigmoid_focal(logits: Array, target: Array, gamma: Array) -> Array:
     distance = jnp.abs(logits)
     finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
     wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)  # 1 - y above 0, y below
-    surprise = finite * wrong_share + jnp.log1p(jnp.exp(-distance))
+    surprise = finite * wrong_share + _numerics.log1p_of_share(jnp.exp(-distance))
     return _numerics.power(_wrong(logits, target), gamma) * surprise
 
 

@@ -206,8 +206,11 @@ def _total(
 ) -> Array:
     """The sum over the rivals, where the label falls short of the margin to itself."""
     own = _numerics.at_label(score, label)
-    total = jnp.sum(of(_shortfalls(score, own, margin)))
-    total = total - of(_shortfalls(own, own, margin))
+
+    def each(score: Array, own: Array, margin: Array) -> Array:
+        return of(_shortfalls(score, own, margin))
+
+    total = _numerics.sum_of(each, score, own, margin) - each(own, own, margin)
     finite = jnp.isfinite(total)
     careful = partial(_total_at_the_ends, of)
     return _numerics.refined(finite, total, careful, score, label, margin)

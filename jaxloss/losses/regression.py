@@ -1,5 +1,7 @@
 """Losses that judge a number, or an array of numbers, against the true one."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -43,7 +45,7 @@ def squared_error(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    return _numerics.mean_of(_square, prediction, target, where=where)
+    return _numerics.mean_of(_square, prediction, target, where=where, cheap=True)
 
 
 def l2_loss(
@@ -81,7 +83,7 @@ def l2_loss(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    return 0.5 * _numerics.mean_of(_square, prediction, target, where=where)
+    return 0.5 * _numerics.mean_of(_square, prediction, target, where=where, cheap=True)
 
 
 def absolute_error(
@@ -120,7 +122,7 @@ def absolute_error(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    return _numerics.mean_of(_distance, prediction, target, where=where)
+    return _numerics.mean_of(_distance, prediction, target, where=where, cheap=True)
 
 
 def huber_loss(
@@ -321,6 +323,7 @@ def _inverse(beta: Array) -> Array:
 @_numerics.slopes(lambda p, t: jnp.tanh(p - t), lambda p, t: jnp.tanh(t - p))
 def _log_cosh(prediction: Array, target: Array) -> Array:
     distance = jnp.abs(prediction - target)
-    near = jnp.minimum(distance, 20)  # beyond it the slope is 1 to the last digit
-    above_one = 0.5 * jnp.expm1(-near) ** 2 * jnp.exp(near)  # cosh - 1
-    return (distance - near) + jnp.log1p(above_one)
+    small = jnp.tanh(0.5 * jnp.minimum(distance, 1.3)) ** 2  # at most 1/3
+    near = _numerics.twice_artanh(small, jnp.ones_like(small))
+    far = distance + (_numerics.log1p_of_share(jnp.exp(-2 * distance)) - math.log(2))
+    return jnp.where(distance < 1.3, near, far)
