@@ -70,10 +70,8 @@ def poisson_nll_loss(
         where, prediction=prediction, target=target
     )
     _inputs.require(target >= 0, "target", "not below 0", target, where)
-    valid = jnp.min(_inputs.filled(where, target), initial=0) >= 0
     if not log_input:
         _inputs.require(prediction >= 0, "prediction", "not below 0", prediction, where)
-        valid &= jnp.min(_inputs.filled(where, prediction), initial=0) >= 0
     epsilon = _inputs.option("epsilon", epsilon, (), prediction)
 
     def each(prediction: Array, target: Array, epsilon: Array) -> Array:
@@ -85,8 +83,7 @@ def poisson_nll_loss(
             return losses + _log_factorial(target)
         return losses + _stirling(target) if full else losses
 
-    loss = _numerics.mean_of(each, prediction, target, epsilon, where=where)
-    return jnp.where(valid, loss, jnp.nan)
+    return _numerics.mean_of(each, prediction, target, epsilon, where=where)
 
 
 def gaussian_nll_loss(
@@ -220,18 +217,33 @@ def _log_root_two_pi(full: bool) -> float:
     return 0.5 * math.log(2 * math.pi) if full else 0.0
 
 
-@_numerics.slopes(lambda x, y: jnp.exp(x) - y, lambda x, y: -x)
+@_numerics.slopes(
+    lambda x, y: jnp.exp(x) - _not_negative(y),
+    lambda x, y: -x + _numerics.nan_if_negative(y),
+)
 def _poisson_of_log_rate(log_rate: Array, target: Array) -> Array:
-    return jnp.exp(log_rate) - target * _finite(log_rate)
+    return jnp.exp(log_rate) - _not_negative(target) * _finite(log_rate)
 
 
 @_numerics.slopes(
-    lambda rate, y, epsilon: 1 - _numerics.ratio(y, rate + epsilon),
-    lambda rate, y, epsilon: -jnp.log(rate + epsilon),
-    lambda rate, y, epsilon: -_numerics.ratio(y, rate + epsilon),
+    lambda rate, y, epsilon: 1 - _share_of_rate(rate, y, epsilon),
+    lambda rate, y, epsilon: (
+        -jnp.log(_not_negative(rate) + epsilon) + _numerics.nan_if_negative(y)
+    ),
+    lambda rate, y, epsilon: -_share_of_rate(rate, y, epsilon),
 )
 def _poisson_of_rate(rate: Array, target: Array, epsilon: Array) -> Array:
-    return rate - target * _finite(jnp.log(rate + epsilon))
+    rate = _not_negative(rate)
+    return rate - _not_negative(target) * _finite(jnp.log(rate + epsilon))
+
+
+def _share_of_rate(rate: Array, target: Array, epsilon: Array) -> Array:
+    return _numerics.ratio(_not_negative(target), _not_negative(rate) + epsilon)
+
+
+def _not_negative(x: Array) -> Array:
+    """The number itself, or nan if it is below 0."""
+    return x + _numerics.nan_if_negative(x)
 
 
 def _finite(log_rate: Array) -> Array:
