@@ -60,7 +60,7 @@ def elementwise(where: ArrayLike | None, /, **inputs: ArrayLike) -> tuple[Array,
         prediction = next(iter(arrays))
         _require_equal_shapes({prediction: arrays[prediction], "where": where})
     for name, array in arrays.items():
-        require(~jnp.isnan(array), name, "a number", array, where)
+        _require_not_nan(name, array, where)
     return tuple(arrays.values())
 
 
@@ -370,8 +370,8 @@ def _require_equal_shapes(arrays: dict[str, Array]) -> None:
         )
 
 
-def _require_not_nan(name: str, array: Array) -> None:
-    require(~jnp.isnan(array), name, "a number", array)
+def _require_not_nan(name: str, array: Array, where: ArrayLike | None = None) -> None:
+    require(~jnp.isnan(array), name, "a number", array, where)
 
 
 def _least(array: Array) -> float | int:
