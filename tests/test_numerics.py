@@ -148,7 +148,7 @@ def weighted(x, y, scale):
     "shape", [(), (0,), (3,), (7, 5), (8, 16), (2**15 + 2,), (40, 30, 50), (65537,)]
 )
 def test_sum_of_is_a_sum_with_its_derivatives(shape, cheap):
-    # 3 are added one by one, a prime number plainly, the others by columns.
+    # 3 are added one by one, the others by columns.
     rng = np.random.default_rng(0)
     x, y = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2))
     operands = (x, y, jnp.float32(0.5))
@@ -166,6 +166,20 @@ def test_sum_of_is_a_sum_with_its_derivatives(shape, cheap):
     curve = jax.jvp(jax.grad(ours), operands, ones)[1]
     want = 0.5 * (-jnp.sin(x) * y + jnp.cos(x)) + jnp.cos(x) * y
     np.testing.assert_allclose(curve, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "length", [17, 20, 31, 33, 47, 63, 65, 100, 300, 511, 1000, 1021, 50257]
+)
+def test_sum_of_takes_every_element_once(length):
+    # Lengths that columns do not divide: some elements lie in two of them.
+    x = np.random.default_rng(length).integers(0, 9, (3, length)).astype(np.float32)
+    total = jax.jit(jax.vmap(lambda x: _numerics.sum_of(jnp.square, x)))
+    np.testing.assert_array_equal(total(x), np.sum(x**2, axis=1))
+    for place in (0, length // 2, length - 1):
+        x[1, place] = np.nan
+        assert np.isnan(total(x)).tolist() == [False, True, False]
+        x[1, place] = 0
 
 
 def test_sum_of_a_batch_holds_an_eighth_of_it():

@@ -2,11 +2,12 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
@@ -69,55 +70,66 @@ def sum_of(each: Callable[..., Array], *arrays: Array, cheap: bool = False) -> A
     """
     shapes = {array.shape for array in arrays if array.ndim}
     length = max(array.size for array in arrays)
-    terms = terms_of_a_column(length)
 
     def plain(*arrays: Array) -> Array:
         return jnp.sum(each(*arrays))
 
     def one_by_one(*arrays: Array) -> Array:
-        return _added(each, length, *(x.ravel() if x.ndim else x for x in arrays))
+        return functools.reduce(jax.lax.add, _terms(each, range(length), 1, arrays))[0]
 
     def by_columns(*arrays: Array) -> Array:
-        sums = column_sums(each, terms, *arrays)
-        return sum_of(lambda x: x, sums, cheap=True)
+        return sum_of(lambda x: x, column_sums(each, *arrays), cheap=True)
 
     if len(shapes) != 1 or length < 2:
         return plain(*arrays)
     if length <= ONE_BY_ONE:
         return _on_cpu(one_by_one, plain, *arrays)
-    if terms == 1 or (cheap and length < MANY):
+    if cheap and length < MANY:
         return plain(*arrays)
     return _on_cpu(by_columns, plain, *arrays)
 
 
-def terms_of_a_column(length: int) -> int:
-    """How many elements to add in each of several sums; 1 if no such number fits.
-
-    About 8, so that the sums fill whole vectors of the processor; else few.
-    """
-    fitting = [n for n in range(4, 33) if length % n == 0]
-    whole = [n for n in fitting if length // n % 8 == 0]
-    return min(
-        whole, key=lambda n: abs(math.log(n / 8)), default=min(fitting, default=1)
-    )
-
-
-def column_sums(each: Callable[..., Array], terms: int, *arrays: Array) -> Array:
-    """Sums of ``each(*arrays)`` over the columns of `terms` rows.
+def column_sums(each: Callable[..., Array], *arrays: Array) -> Array:
+    """Sums of ``each(*arrays)`` over columns, which are `shape_of_columns`.
 
     XLA on the CPU makes one loop of it, where of a sum over neighbours it makes one for
     every operation in turn, and none for selections, which it writes to memory before.
     Without the selection here, the sum of these sums would take them in.
     """
-    rows = (x.reshape(terms, -1) if x.ndim else x for x in arrays)
-    sums = _added(each, terms, *rows)
+    length = max(array.size for array in arrays)
+    terms, width = shape_of_columns(length)
+    twice = terms * width - length  # the last term starts within the one before
+    starts = [*range(0, (terms - 1) * width, width), length - width]
+    *values, last = _terms(each, starts, width, arrays)
+    if twice:  # by a constant array, which the loop reads faster than it counts
+        last = jnp.where(np.arange(width) < twice, 0, last)
+    sums = functools.reduce(jax.lax.add, [*values, last])
     return jnp.where(sums == sums, sums, jnp.nan)
 
 
-def _added(each: Callable[..., Array], terms: int, *arrays: Array) -> Array:
+def shape_of_columns(length: int) -> tuple[int, int]:
+    """Terms of a column, and columns: a multiple of 16, of which a loop is made.
+
+    Those that take fewest elements twice; of these, with about 8 terms.
+    """
+
+    def columns(terms: int) -> int:
+        return 16 * math.ceil(length / terms / 16)
+
+    def cost(terms: int) -> tuple[int, float]:
+        return terms * columns(terms), abs(math.log(terms / 8))
+
+    terms = min((n for n in range(2, 33) if columns(n) <= length), key=cost)
+    return terms, columns(terms)
+
+
+def _terms(
+    each: Callable[..., Array], starts: Iterable[int], width: int, arrays: tuple
+) -> list[Array]:
+    """``each(*arrays)`` of so many neighbours from each start on."""
     term = jax.jit(each, inline=True)  # traced once
-    values = [term(*(x[i] if x.ndim else x for x in arrays)) for i in range(terms)]
-    return functools.reduce(jax.lax.add, values)
+    flat = [array.ravel() if array.ndim else array for array in arrays]
+    return [term(*(x[i : i + width] if x.ndim else x for x in flat)) for i in starts]
 
 
 def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array], *args: Any) -> Any:
