@@ -49,9 +49,7 @@ _BY_REASON = {
 EXCEPTIONS = {name for names in _BY_REASON.values() for name in names}
 # These hold a number for each row of classes, and the label's row: a fiftieth.
 BY_ROWS = {
-    *("softmax_cross_entropy_with_integer_labels", "generalized_cross_entropy"),
-    *("softmax_focal_loss_with_integer_labels", "margin"),
-    *("multiclass_hinge_loss", "multiclass_perceptron_loss"),
+    *("margin", "multiclass_hinge_loss", "multiclass_perceptron_loss"),
 }
 # These hold the sums of columns of 8, which are added up at last: an eighth.
 BY_COLUMNS = {
@@ -59,6 +57,8 @@ BY_COLUMNS = {
     *("weighted_sigmoid_cross_entropy", "multilabel_soft_margin_loss"),
     *("soft_margin_loss", "sparsemax_loss"),
     *("softmax_cross_entropy", "safe_softmax_cross_entropy", "ranking_softmax_loss"),
+    *("softmax_cross_entropy_with_integer_labels", "generalized_cross_entropy"),
+    "softmax_focal_loss_with_integer_labels",
     *("kl_divergence", "kl_divergence_with_log_targets", "poisson_nll_loss"),
     *("gaussian_nll_loss", "gaussian_nll_loss_with_log_variance"),
     *("hinge_loss", "squared_hinge_loss", "perceptron_loss", "multi_margin_loss"),

@@ -2,6 +2,8 @@
 
 from jaxloss._numerics.arithmetic import (
     expectation,
+    exponential,
+    finite_exponential,
     is_zero,
     lambert_w,
     log1p_of_share,
@@ -59,7 +61,9 @@ __all__ = [
     "distance",
     "expectation",
     "expected_surprise",
+    "exponential",
     "factors",
+    "finite_exponential",
     "hidden_one",
     "is_label",
     "is_zero",

@@ -15,6 +15,63 @@ def softplus(x: Array) -> Array:
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
+@jax.custom_jvp
+def exponential(x: Array) -> Array:
+    """exp(x), by operations that XLA on the CPU makes a faster loop of than of its own.
+
+    On the CPU and in float32 what is below 2^-126 is 0.
+    """
+    if x.dtype != jnp.float32:
+        return jnp.exp(x)
+
+    def on_cpu(x: Array) -> Array:
+        held = jnp.where(x < -88, -88, jnp.where(x > 89, 89, x))
+        return _exp_within_88(held.astype(x.dtype))
+
+    return jax.lax.platform_dependent(x, cpu=on_cpu, default=jnp.exp)
+
+
+exponential.defjvps(lambda change, value, x: change * value)
+
+
+@jax.custom_jvp
+def finite_exponential(x: Array) -> Array:
+    """`exponential`, but 0 where that is infinite or nan."""
+
+    def default(x: Array) -> Array:
+        value = jnp.exp(x)
+        return jnp.where(value < jnp.inf, value, 0)
+
+    if x.dtype != jnp.float32:
+        return default(x)
+
+    def on_cpu(x: Array) -> Array:
+        return _exp_within_88(jnp.where(jnp.abs(x) < 88, x, -88).astype(x.dtype))
+
+    return jax.lax.platform_dependent(x, cpu=on_cpu, default=default)
+
+
+finite_exponential.defjvps(lambda change, value, x: change * value)
+
+#: (exp(r) - 1 - r) / r^2, the largest error of exp(r) least for |r| <= log(2) / 2.
+_EXP_SERIES = (0.49999994, 0.16666521, 0.04166839, 0.008368711, 0.001381461)
+
+
+def _exp_within_88(x: Array) -> Array:
+    """By Cody and Waite, *Software Manual for the Elementary Functions*, 1980, ch. 6.
+
+    exp(x) is 2^n exp(r). Added to a number of this size, x / log(2) is rounded to n,
+    which then stands in the last bits, 127 more, as in the exponent of 2^n.
+    """
+    large = jnp.float32(1.5 * 2**23 + 127)
+    bits = jax.lax.bitcast_convert_type(x * jnp.float32(1 / math.log(2)) + large, "i4")
+    n = (bits - jax.lax.bitcast_convert_type(large, "i4")).astype(x.dtype)
+    r = x - n * 0.693359375 - n * -2.1219444e-4  # log(2), of which few bits at first
+    series = jnp.polyval(jnp.asarray(_EXP_SERIES[::-1], x.dtype), r)
+    power = jax.lax.bitcast_convert_type(jax.lax.shift_left(bits, 23), x.dtype)
+    return (series * r * r + r + 1) * power
+
+
 def log1p_of_share(x: Array) -> Array:
     """log(1 + x) for x in [0, 1], where that of the compiler takes thrice the time."""
     return twice_artanh(x, 2 + x)

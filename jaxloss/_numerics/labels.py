@@ -1,5 +1,6 @@
 """One class against the others."""
 
+import functools
 import math
 from typing import Any
 
@@ -7,13 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss._numerics.arithmetic import nan_if_any
-from jaxloss._numerics.derivatives import FEW, no_slope, slopes
-from jaxloss._numerics.softmax import top
-from jaxloss._numerics.sums import sum_of
+from jaxloss._numerics.arithmetic import (
+    exponential,
+    finite_exponential,
+    nan_if_any,
+)
+from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
+from jaxloss._numerics.softmax import finite, top
+from jaxloss._numerics.sums import ONE_BY_ONE, sum_of
 
 
-@jax.custom_jvp
 def log_odds_against(logits: Array, label: Array) -> Array:
     """Log-odds of the other classes against the label, nan for a label below 0.
 
@@ -21,72 +25,92 @@ def log_odds_against(logits: Array, label: Array) -> Array:
     Nothing cancels on the way, neither for logits far from 0 nor for a nearly certain
     label; where the odds are below the smallest positive number it is -inf.
     """
-    return _odds_against(logits, label)[0]
+    return _odds_against(True, logits, label)[0]
 
 
-@log_odds_against.defjvp
-def _log_odds_against_jvp(primals, tangents):
-    log_odds, highest, others = _odds_against(*primals)
-    logits, label, highest = jax.lax.optimization_barrier((*primals, highest))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _odds_against(
+    one_use: bool, logits: Array, label: Array
+) -> tuple[Array, Array, Array]:
+    """Log-odds, and the sum of the others' exponentials below a reference, with it."""
+    if logits.size > ONE_BY_ONE:
+        on_cpu = _odds_below_label
+    elif logits.size and one_use:
+        on_cpu = _odds_of_few
+    else:
+        on_cpu = _odds_below_highest
+    return jax.lax.platform_dependent(
+        logits, label, cpu=on_cpu, default=_odds_below_highest
+    )
+
+
+@_odds_against.defjvp
+def _odds_against_jvp(_, primals, tangents):
+    value = log_odds, others, reference = _odds_against(False, *primals)
+    logits, label, reference = jax.lax.optimization_barrier((*primals, reference))
     others = jnp.where(jnp.isnan(log_odds), 0, others)
-    slope = jnp.where(is_label(logits, label), -others, jnp.exp(logits - highest))
-    slope = jnp.where(slope <= 1, slope, 0)  # inf and nan count as 0
+    own = is_label(logits, label)
+    slope = jnp.where(own, -others, finite_exponential(logits - reference))
     # A division is done once for each example, and all before it: the compiler takes
     # what is cheaper into the pass over the classes, and computes it for each of them.
     whole = jnp.where(others > 0, others, jnp.inf)
-    return log_odds, jnp.sum(slope * tangents[0]) / whole
+    pull = jnp.sum(slope * tangents[0])
+    rise = jnp.sum(jnp.where(own, 0, slope) * tangents[0])
+    return value, (pull / whole, rise, jnp.zeros_like(reference))
 
 
-def _odds_against(logits: Array, label: Array) -> tuple[Array, Array, Array]:
-    """Log-odds, highest finite logit, sum of exponentials of the others below it."""
-    highest = top(logits)
-    others = _sum_of_others(logits, highest, label)
+def _odds_of_few(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+    """One by one, of which the compiler makes one loop over the examples."""
+    highest = functools.reduce(jnp.maximum, logits)
+    own = jnp.full((), jnp.nan, logits.dtype)
+    for i in range(logits.size):
+        own = jnp.where(label == i, logits[i], own)
+    reference = finite(highest)
+    classes, place = _indices(logits, label)
+    others = sum_of(_share_unless_label, logits, classes, place, reference)
+    return _odds(others, reference, highest, own)
+
+
+def _odds_below_label(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+    """In one pass, but where the label is so improbable that it might overflow."""
+    own = at_label(logits, label)
+    # Whole numbers: of indices in floating ones XLA makes more than one loop.
+    classes = jnp.arange(logits.size, dtype=jnp.int32)
+    others = sum_of(_share_of_other, logits, classes, label.astype(jnp.int32), own)
+    value = jnp.log(others), others, own
+    known = (others < 2.0**64) | (label < 0)
+    return refined(known, value, _odds_below_highest, logits, label)
+
+
+def _share_of_other(logits: Array, classes: Array, label: Array, own: Array) -> Array:
+    return jnp.where(classes == label, 0, exponential(logits - own))
+
+
+def _odds_below_highest(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+    """For all logits, by their highest, and without a selection."""
+    reference = top(logits)
+    classes, place = _indices(logits, label)
+    operands = (logits, _kept(classes), place, reference)
+    others = sum_of(_share_unless_label, *operands, cheap=True)
     # A sum of few is made again, or its exponentials are written to memory, for each
     # use of its value; a division, here by 1, is not.
     others = others / (1 + jnp.minimum(jnp.square(others), 0))
-    own = at_label(logits, label)
+    highest = jax.lax.stop_gradient(jnp.max(logits, initial=-jnp.inf))
+    return _odds(others, reference, highest, at_label(logits, label))
+
+
+def _odds(
+    others: Array, reference: Array, highest: Array, own: Array
+) -> tuple[Array, Array, Array]:
     alone = (others == 0) & (own > -jnp.inf)
     log_others = jnp.log(jnp.where(alone, 1, others))
     certain = alone | ((own == jnp.inf) & (others < 1))
-    behind = jax.lax.stop_gradient(jnp.max(logits, initial=-jnp.inf)) - own
-    log_odds = jnp.where(certain, -jnp.inf, behind + log_others)
-    return log_odds, highest, others
-
-
-def _slope_of_others(logits: Array, highest: Array, label: Array) -> Array:
-    return jnp.where(is_label(logits, label), 0, jnp.exp(logits - highest))
-
-
-@slopes(_slope_of_others, no_slope, no_slope)
-def _sum_of_others(logits: Array, highest: Array, label: Array) -> Array:
-    """The sum of exponentials below the highest without the label's own.
-
-    On the CPU many of them are summed by rows, and the label's row again without it.
-    """
-    row = _row_length(logits.size, MANY)
-
-    def in_one(logits: Array, highest: Array, label: Array) -> Array:
-        classes, label = _indices(logits, label)
-        return sum_of(
-            _share_unless_label, logits, _kept(classes), highest, label, cheap=True
-        )
-
-    def by_rows(logits: Array, highest: Array, label: Array) -> Array:
-        rows, own_row, others_of_row = _rows(logits, label, row)
-        own = jnp.exp(rows.at[own_row].get(mode="clip") - highest)
-        own = jnp.sum(jnp.where(others_of_row, own, 0))
-        sums = jnp.sum(jnp.exp(rows - highest), axis=1)
-        total = jnp.sum(_with_row(sums, own_row, own))
-        return jnp.minimum(logits.size, total)  # infinite logits have infinite shares
-
-    if row == 1:
-        return in_one(logits, highest, label)
-    operands = (logits, highest, label)
-    return jax.lax.platform_dependent(*operands, cpu=by_rows, default=in_one)
+    log_odds = jnp.where(certain, -jnp.inf, (highest - own) + log_others)
+    return log_odds, others, reference
 
 
 def _share_unless_label(
-    logits: Array, classes: Array, highest: Array, label: Array
+    logits: Array, classes: Array, label: Array, highest: Array
 ) -> Array:
     """The share, or 0 for the label's own.
 
@@ -127,11 +151,6 @@ def _kept(classes: Array) -> Array:
     0.10.2).
     """
     return jax.lax.optimization_barrier(classes)
-
-
-#: From so many classes on, to sum them by rows, and again the label's row without it,
-#: takes less time than to leave the label out of one long sum.
-MANY = 1024
 
 
 def _row_length(classes: int, least: int) -> int:

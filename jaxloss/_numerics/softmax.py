@@ -54,8 +54,13 @@ def log_sum(x: Array, y: Array) -> Array:
 
 def top(x: Array) -> Array:
     """The highest element, held finite, and a constant for derivatives."""
+    return jax.lax.stop_gradient(finite(jnp.max(x, initial=-jnp.inf)))
+
+
+def finite(x: Array) -> Array:
+    """The nearest finite number."""
     bound = jnp.finfo(x.dtype).max
-    return jax.lax.stop_gradient(jnp.clip(jnp.max(x, initial=-jnp.inf), -bound, bound))
+    return jnp.clip(x, -bound, bound)
 
 
 def expected_surprise(weights: Array, logits: Array) -> Array:

@@ -102,6 +102,27 @@ def test_cross_entropies_are_exact_for_every_certainty(classes, size, scale):
     np.testing.assert_allclose(integer, -own, rtol=3e-6, atol=1e-37)
 
 
+@pytest.mark.parametrize("classes", [10, 100, 1280])
+@pytest.mark.parametrize("together", [False, True])
+def test_labels_however_far_behind_are_exact(classes, together):
+    behind = np.array([-100, -60, 0, 20, 44, 44.4, 50, 80, 89, 100, 500], np.float32)
+    logits = np.random.default_rng(0).standard_normal((behind.size, classes), "f4")
+    label, rival = 3, 7
+    logits[:, label] = 10
+    logits[:, rival] = 10 + behind
+    kernel = jax.jit(jax.vmap(jax.value_and_grad(_xent), in_axes=(0, None)))
+    parts = [slice(None)] if together else [slice(i, i + 1) for i in range(behind.size)]
+    loss, gradient = (
+        np.concatenate(x)
+        for x in zip(*(kernel(logits[part], label) for part in parts), strict=True)
+    )
+    odds = np.exp(np.delete(logits.astype(np.float64), label, 1) - 10)
+    total = odds.sum(1, keepdims=True)
+    slopes = np.insert(odds, label, -total[:, 0], 1) / (1 + total)
+    np.testing.assert_allclose(loss, np.log1p(total[:, 0]), rtol=3e-6)
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-37)
+
+
 def test_optax_cancels_where_we_do_not():
     logits = jnp.array([1e8, 1e8])
     peer = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.array(0))
