@@ -4,9 +4,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss._numerics.arithmetic import expectation, log1p_of_share, nan_if_any
-from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
-from jaxloss._numerics.sums import sum_of
+from jaxloss._numerics.arithmetic import (
+    expectation,
+    exponential,
+    log1p_of_share,
+    nan_if_any,
+)
+from jaxloss._numerics.derivatives import no_slope, refined, slopes
+from jaxloss._numerics.sums import ONE_BY_ONE, sum_of
 
 
 @slopes(jax.nn.softmax)
@@ -78,7 +83,7 @@ def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
     highest = top(logits)
     total = _log_total_between(logits, highest)
     operands = jax.lax.optimization_barrier((weights, logits, highest, total))
-    loss = sum_of(_surprise, *operands, cheap=True)
+    loss = sum_of(_surprise, *operands, cheap=logits.size <= ONE_BY_ONE)
     known = jnp.isfinite(loss) & jnp.isfinite(total)
     careful = _expected_surprise_at_the_ends
     return refined(known, (loss, total), careful, *operands)
@@ -95,7 +100,7 @@ def _expected_surprise_jvp(primals, tangents):
     weights, logits, highest, total = jax.lax.optimization_barrier(
         (weights, logits, top(logits), total)
     )
-    share = jnp.exp(logits - highest - total)
+    share = exponential(logits - highest - total)
     share = jnp.where(share >= 0, jnp.minimum(share, 1), 0)  # inf is all, nan nothing
     # Divisions are done once for each example, and not for each of its classes. The
     # selection keeps the compiler from taking the sum into the pass over these.
@@ -141,10 +146,13 @@ def log_total(x: Array, top: Array) -> Array:
 
 def _log_total_between(x: Array, top: Array) -> Array:
     """Finite, if neither all elements are impossible nor one is infinite or nan."""
-    total = sum_of(_share, x, top, cheap=True)
+    if x.size <= ONE_BY_ONE:
+        total = sum_of(lambda x, top: jnp.exp(x - top), x, top, cheap=True)
+    else:
+        total = sum_of(lambda x, top: exponential(x - top), x, top)
     # Beyond a share of 8/9 the last digits of the total are no longer those of its log.
     large, value = total > 9 / 8, jnp.log(total)
-    if x.size < FEW:
+    if x.size <= ONE_BY_ONE:
         value = jnp.where(large, value, _log_total_near_0(x, top))
     else:
         value = refined(large, value, _log_total_near_0, x, top)
@@ -164,18 +172,14 @@ def _log_total_at_the_ends(x: Array, top: Array) -> Array:
     return jnp.where((top == jnp.finfo(x.dtype).max) & (ones == 1), 0, jnp.nan)
 
 
-def _share(x: Array, top: Array) -> Array:
-    return jnp.exp(x - top)
-
-
 def _share_below_1(x: Array, top: Array) -> Array:
     """The exponential, but 0 where it is 1."""
-    return _share(x, top) - jnp.floor(_share(x, top))
+    return jnp.exp(x - top) - jnp.floor(jnp.exp(x - top))
 
 
 def _is_1(x: Array, top: Array) -> Array:
     """1 where the exponential is 1 or infinite, else 0."""
-    return jnp.minimum(jnp.floor(_share(x, top)), 1)
+    return jnp.minimum(jnp.floor(jnp.exp(x - top)), 1)
 
 
 @jax.custom_jvp

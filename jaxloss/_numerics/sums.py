@@ -75,7 +75,7 @@ def sum_of(each: Callable[..., Array], *arrays: Array, cheap: bool = False) -> A
         return jnp.sum(each(*arrays))
 
     def one_by_one(*arrays: Array) -> Array:
-        return functools.reduce(jax.lax.add, _terms(each, range(length), 1, arrays))[0]
+        return functools.reduce(jax.lax.add, _terms(each, range(length), arrays))
 
     def by_columns(*arrays: Array) -> Array:
         return sum_of(lambda x: x, column_sums(each, *arrays), cheap=True)
@@ -100,7 +100,8 @@ def column_sums(each: Callable[..., Array], *arrays: Array) -> Array:
     terms, width = shape_of_columns(length)
     twice = terms * width - length  # the last term starts within the one before
     starts = [*range(0, (terms - 1) * width, width), length - width]
-    *values, last = _terms(each, starts, width, arrays)
+    rows = [slice(start, start + width) for start in starts]
+    *values, last = _terms(each, rows, arrays)
     if twice:  # by a constant array, which the loop reads faster than it counts
         last = jnp.where(np.arange(width) < twice, 0, last)
     sums = functools.reduce(jax.lax.add, [*values, last])
@@ -124,12 +125,12 @@ def shape_of_columns(length: int) -> tuple[int, int]:
 
 
 def _terms(
-    each: Callable[..., Array], starts: Iterable[int], width: int, arrays: tuple
+    each: Callable[..., Array], places: Iterable[int | slice], arrays: tuple[Array, ...]
 ) -> list[Array]:
-    """``each(*arrays)`` of so many neighbours from each start on."""
+    """``each(*arrays)`` in each of these places."""
     term = jax.jit(each, inline=True)  # traced once
     flat = [array.ravel() if array.ndim else array for array in arrays]
-    return [term(*(x[i : i + width] if x.ndim else x for x in flat)) for i in starts]
+    return [term(*(x[place] if x.ndim else x for x in flat)) for place in places]
 
 
 def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array], *args: Any) -> Any:
