@@ -136,6 +136,22 @@ def test_who_is_behind_has_a_slope_in_every_mode(classes):
     np.testing.assert_array_equal(nothing, 0)
 
 
+@pytest.mark.parametrize("classes", [2, 16, 17, 33, 100, 1021, 4100])
+def test_behind_sees_every_class(classes):
+    rng = np.random.default_rng(classes)
+    x = rng.integers(-50, 0, (classes, classes)).astype(np.float32)[:200]
+    place = rng.permutation(classes)[:200]
+    rows, label = np.arange(len(x)), (place + 1) % classes
+    x[rows, place] = 7
+    value, slopes = jax.jit(jax.vmap(jax.value_and_grad(_numerics.behind)))(x, label)
+    np.testing.assert_array_equal(value, 7 - x[rows, label])
+    want = np.zeros_like(x)
+    want[rows, place], want[rows, label] = 1, -1
+    np.testing.assert_array_equal(slopes, want)
+    x[rows, place] = np.nan
+    assert np.isnan(jax.jit(jax.vmap(_numerics.behind))(x, label)).all()
+
+
 # sum_of
 
 

@@ -1,7 +1,6 @@
 """One class against the others."""
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ from jaxloss._numerics.arithmetic import (
 )
 from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
 from jaxloss._numerics.softmax import finite, top
-from jaxloss._numerics.sums import ONE_BY_ONE, sum_of
+from jaxloss._numerics.sums import ONE_BY_ONE, highest_of, sum_of
 
 
 def log_odds_against(logits: Array, label: Array) -> Array:
@@ -153,31 +152,6 @@ def _kept(classes: Array) -> Array:
     return jax.lax.optimization_barrier(classes)
 
 
-def _row_length(classes: int, least: int) -> int:
-    """Length of equal rows, of which there are about as many.
-
-    1 for fewer classes than `least`, and where no such rows are equal.
-    """
-    if classes < least:
-        return 1
-    root = math.isqrt(classes)
-    fitting = (n for n in range(root // 8 + 1, root * 8) if classes % n == 0)
-    return min(fitting, key=lambda n: abs(math.log(n * n / (4 * classes))), default=1)
-
-
-def _rows(x: Array, label: Array, length: int) -> tuple[Array, Array, Array]:
-    """The classes in rows, the label's row, and which of its classes are others."""
-    rows = jax.lax.optimization_barrier(x.reshape(-1, length))
-    places = _kept(jnp.arange(length, dtype=label.dtype))
-    return rows, label // length, places != label % length
-
-
-def _with_row(values: Array, row: Array, value: Array) -> Array:
-    """One value for each row, that of this row replaced."""
-    rows = _kept(jnp.arange(values.size, dtype=row.dtype))
-    return jnp.where(rows == row, value, values)
-
-
 @slopes(lambda x, y: is_label(x, y).astype(x.dtype), no_slope)
 def at_label(x: Array, label: Array) -> Array:
     """The element at the label, nan for a label below 0."""
@@ -203,7 +177,7 @@ def behind(x: Array, label: Array) -> Array:
     nan for a label below 0 and where an element is nan. Of rivals that tie, the first
     has the slope.
     """
-    return _rival(x, label)[0] - at_label(x, label) + nan_if_any(x)
+    return _rival(x, label)[0] - at_label(x, label)
 
 
 @behind.defjvp
@@ -223,7 +197,7 @@ def _behind_jvp(primals, tangents):
         rises = is_label(change, place).astype(change.dtype)
         return jnp.sum((rises - is_label(change, label).astype(change.dtype)) * change)
 
-    fastest = by_product if _row_length(x.size, FEW) == 1 else by_look_up
+    fastest = by_product if x.size < FEW else by_look_up
     change = jax.lax.platform_dependent(*operands, cpu=fastest, default=by_product)
     return value, jnp.where(jnp.isnan(value), 0, change)
 
@@ -231,26 +205,34 @@ def _behind_jvp(primals, tangents):
 def _rival(x: Array, label: Array) -> tuple[Array, Array]:
     """The highest element that is not the label's, and the first place that has it.
 
-    The place is of no use where all others are -inf.
+    nan if an element is nan, at the label perhaps not. The place is of no use where all
+    others are -inf.
     """
-    row = _row_length(x.size, FEW)
+
+    def by_columns(x: Array, label: Array) -> tuple[Array, Array]:
+        operands = (x, jnp.arange(x.size, dtype=jnp.int32), label.astype(jnp.int32))
+        highest = highest_of(_unless_own, *operands)
+        operands = jax.lax.optimization_barrier((*operands, highest))
+        place = -highest_of(_place_if_highest, *operands)
+        return highest, place.astype(label.dtype)
 
     def in_one(x: Array, label: Array) -> tuple[Array, Array]:
         highest = _highest_other(x, label)
-        return highest, _place_of_highest_other(x, label, highest)
+        place = _place_of_highest_other(x, label, highest)
+        return highest + nan_if_any(x), place
 
-    def by_rows(x: Array, label: Array) -> tuple[Array, Array]:
-        rows, own_row, others_of_row = _rows(x, label, row)
-        own = rows.at[own_row].get(mode="clip")
-        own = jnp.where(others_of_row, own, -jnp.inf)
-        highest = _with_row(jnp.max(rows, axis=1), own_row, jnp.max(own))
-        best = jnp.argmax(highest).astype(label.dtype)
-        of_row = jnp.argmax(jnp.where(best == own_row, own, rows[best]))
-        return highest[best], best * row + of_row.astype(label.dtype)
-
-    if row == 1:
+    if x.size == 0:
         return in_one(x, label)
-    return jax.lax.platform_dependent(x, label, cpu=by_rows, default=in_one)
+    return jax.lax.platform_dependent(x, label, cpu=by_columns, default=in_one)
+
+
+def _unless_own(x: Array, place: Array, label: Array) -> Array:
+    return jnp.where(place == label, -jnp.inf, x)
+
+
+def _place_if_highest(x: Array, place: Array, label: Array, highest: Array) -> Array:
+    hit = (x == highest) & (place != label)
+    return jnp.where(hit, -place, jnp.iinfo(jnp.int32).min)
 
 
 def _highest_other(x: Array, label: Array) -> Array:
