@@ -278,7 +278,9 @@ def _smooth(
     return (1 - label_smoothing) * target + label_smoothing / 2
 
 
-@_numerics.slopes(lambda z, y: jax.nn.sigmoid(z) - y, lambda z, y: -z)
+@_numerics.slopes(
+    lambda z, y: _sigmoid(z, _numerics.hidden_one(z)) - y, lambda z, y: -z
+)
 def _logistic(logits: Array, target: Array) -> Array:
     distance = jnp.abs(logits)
     finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
@@ -292,7 +294,7 @@ def _sigmoid_slope(logits: Array, one: Array) -> Array:
 
 @_numerics.slopes(_sigmoid_slope, _numerics.no_slope)
 def _sigmoid(logits: Array, one: Array) -> Array:
-    return one / (one + jnp.exp(-logits))
+    return one / (one + _numerics.exponential(-logits))
 
 
 def _weighted_logistic_slope(z: Array, y: Array, q: Array) -> Array:

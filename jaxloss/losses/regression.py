@@ -325,5 +325,7 @@ def _log_cosh(prediction: Array, target: Array) -> Array:
     distance = jnp.abs(prediction - target)
     small = jnp.tanh(0.5 * jnp.minimum(distance, 1.3)) ** 2  # at most 1/3
     near = _numerics.twice_artanh(small, jnp.ones_like(small))
-    far = distance + (_numerics.log1p_of_share(jnp.exp(-2 * distance)) - math.log(2))
+    far = distance + (
+        _numerics.log1p_of_share(_numerics.exponential(-2 * distance)) - math.log(2)
+    )
     return jnp.where(distance < 1.3, near, far)
