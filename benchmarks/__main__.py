@@ -33,6 +33,12 @@ def main() -> None:
         help="of what is timed; without it the one that JAX finds",
     )
     parser.add_argument(
+        "--dispatch",
+        choices=["inline", "async"],
+        default="inline",
+        help="of JAX on a CPU: within the call, as the others do, or by another thread",
+    )
+    parser.add_argument(
         "--save",
         action="store_true",
         help="into benchmarks/results; without it into build/benchmarks",
@@ -52,6 +58,7 @@ def main() -> None:
     if rounds is None:
         results = subject.run(options.only)
     else:
+        devices.dispatch(options.dispatch)
         devices.check(options.device)
         results = subject.run(options.only, options.shapes, options.rounds or rounds)
     print(subject.table(results))

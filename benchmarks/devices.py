@@ -30,6 +30,15 @@ def check(wanted: str | None) -> None:
         )
 
 
+def dispatch(how: str) -> None:
+    """Chooses, before JAX computes, where it does: inline, or async, its own choice.
+
+    On a CPU it hands a call to another thread and returns. Who then waits, as a clock
+    must, also waits for the other thread to wake.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", how == "async")
+
+
 @functools.cache
 def of_torch() -> str | None:
     """The device of PyTorch, None where it has none of the kind."""

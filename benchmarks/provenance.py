@@ -19,6 +19,11 @@ _ALLOCATOR = (
     "returns those of JAX and PyTorch to the kernel after every call, though not those "
     "of TensorFlow, which keeps them itself, and the clock shows how pages are mapped."
 )
+_INLINE = (
+    "JAX computes within the call (`jax_cpu_enable_async_dispatch` is False), as the "
+    "others do on a CPU. By default it hands the call to another thread, and who waits "
+    "for the result waits some hundredths of a millisecond more: `--dispatch async`."
+)
 
 
 def about(packages: tuple[str, ...], left_out: dict[str, str] | None = None) -> dict:
@@ -36,6 +41,7 @@ def about(packages: tuple[str, ...], left_out: dict[str, str] | None = None) -> 
         "versions": {name: _version(name) for name in packages},
         "commit": commit,
         "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES"),
+        "async_dispatch": jax.config.read("jax_cpu_enable_async_dispatch"),
         "left_out": left_out or {},
     }
 
@@ -53,6 +59,8 @@ def sentences(about: dict) -> list[str]:
             f"All contestants ran in one process, with `GLIBC_TUNABLES={tunables}`",
         ]
         lines[-1] += _ALLOCATOR if tunables == environment.ALLOCATOR else "."
+    if not about.get("async_dispatch", True) and about["platform"] == "cpu":
+        lines += ["", _INLINE]
     for library, reason in about.get("left_out", {}).items():
         lines += ["", f"{library} is left out: {reason}."]
     return lines

@@ -58,7 +58,7 @@ def section(results: dict[str, Any]) -> str:
         f"All together {geometric_mean(everything):.2f} of the best; {lost} of "
         f"{len(everything)} cases are lost, the lowest at {min(everything):.2f}. "
         f"{about['cores']} cores of a {about['device'].upper()}, float32; {versions}. "
-        "All cases, and how memory was allocated, are in "
+        "All cases, and what was set for all of them, are in "
         "[the results](benchmarks/results/losses.md).",
     ]
     return "\n".join(lines) + "\n"

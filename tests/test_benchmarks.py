@@ -15,6 +15,7 @@ from benchmarks.stopwatch import race
 
 MACHINE = {
     "device": "cpu",
+    "platform": "cpu",
     "cores": 2,
     "python": "3.11",
     "versions": {"jax": "1"},
@@ -119,6 +120,15 @@ def test_the_claim_is_about_those_who_took_part():
     text = page(found, left_out={"TensorFlow": "it sees no GPU"})
     assert "best of the peers that took part, over ours" in text
     assert "five" not in text.partition("## What is claimed")[2]
+
+
+def test_the_page_tells_where_jax_computed():
+    found = case([1.0], {"PyTorch": [1.0]})
+    assert "JAX computes within the call" not in page(found)
+    assert "JAX computes within the call" not in page(found, async_dispatch=True)
+    assert "JAX computes within the call" in page(found, async_dispatch=False)
+    on_gpu = page(found, async_dispatch=False, platform="gpu")
+    assert "JAX computes within the call" not in on_gpu
 
 
 def test_the_page_tells_of_the_allocator_only_what_was_set():

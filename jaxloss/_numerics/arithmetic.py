@@ -19,7 +19,8 @@ def softplus(x: Array) -> Array:
 def exponential(x: Array) -> Array:
     """exp(x), by operations that XLA on the CPU makes a faster loop of than of its own.
 
-    On the CPU and in float32 what is below 2^-126 is 0.
+    A plain sum over it is slower there: use `sum_of`. On the CPU and in float32 what is
+    below 2^-126 is 0, and what is above 2^127.5 infinite.
     """
     if x.dtype != jnp.float32:
         return jnp.exp(x)
