@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxloss._numerics.arithmetic import (
@@ -14,7 +15,7 @@ from jaxloss._numerics.arithmetic import (
 )
 from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
 from jaxloss._numerics.softmax import finite, top
-from jaxloss._numerics.sums import ONE_BY_ONE, highest_of, sum_of
+from jaxloss._numerics.sums import ONE_BY_ONE, highest_of, once, sum_of
 
 
 def log_odds_against(logits: Array, label: Array) -> Array:
@@ -89,11 +90,9 @@ def _odds_below_highest(logits: Array, label: Array) -> tuple[Array, Array, Arra
     """For all logits, by their highest, and without a selection."""
     reference = top(logits)
     classes, place = _indices(logits, label)
-    operands = (logits, _kept(classes), place, reference)
-    others = sum_of(_share_unless_label, *operands, cheap=True)
-    # A sum of few is made again, or its exponentials are written to memory, for each
-    # use of its value; a division, here by 1, is not.
-    others = others / (1 + jnp.minimum(jnp.square(others), 0))
+    classes = _kept(classes) if logits.size > ONE_BY_ONE else classes
+    operands = (logits, classes, place, reference)
+    others = once(sum_of(_share_unless_label, *operands, cheap=True))
     highest = jax.lax.stop_gradient(jnp.max(logits, initial=-jnp.inf))
     return _odds(others, reference, highest, at_label(logits, label))
 
@@ -138,7 +137,17 @@ def _indices(logits: Array, label: Array) -> tuple[Array, Array]:
     """
     exact = logits.size <= 1 / jnp.finfo(logits.dtype).eps
     dtype = logits.dtype if exact else label.dtype
-    return jnp.arange(logits.size, dtype=dtype), label.astype(dtype)
+    return _counted(logits.size, dtype), label.astype(dtype)
+
+
+def _counted(classes: int, dtype: Any) -> Array:
+    """All indices; of few a constant, which is no loop of the program as others are."""
+    few = classes <= ONE_BY_ONE
+    return (
+        jnp.asarray(np.arange(classes), dtype)
+        if few
+        else jnp.arange(classes, dtype=dtype)
+    )
 
 
 def _kept(classes: Array) -> Array:
@@ -210,11 +219,11 @@ def _rival(x: Array, label: Array) -> tuple[Array, Array]:
     """
 
     def by_columns(x: Array, label: Array) -> tuple[Array, Array]:
-        operands = (x, jnp.arange(x.size, dtype=jnp.int32), label.astype(jnp.int32))
-        highest = highest_of(_unless_own, *operands)
-        operands = jax.lax.optimization_barrier((*operands, highest))
+        classes = _counted(x.size, jnp.int32)
+        highest = highest_of(_unless_own, x, classes, label.astype(jnp.int32))
+        operands = (x, classes, label.astype(jnp.int32), highest)
         place = -highest_of(_place_if_highest, *operands)
-        return highest, place.astype(label.dtype)
+        return highest, jnp.minimum(place, x.size).astype(label.dtype)
 
     def in_one(x: Array, label: Array) -> tuple[Array, Array]:
         highest = _highest_other(x, label)
@@ -232,7 +241,7 @@ def _unless_own(x: Array, place: Array, label: Array) -> Array:
 
 def _place_if_highest(x: Array, place: Array, label: Array, highest: Array) -> Array:
     hit = (x == highest) & (place != label)
-    return jnp.where(hit, -place, jnp.iinfo(jnp.int32).min)
+    return jnp.where(hit, -place.astype(x.dtype), -jnp.inf)
 
 
 def _highest_other(x: Array, label: Array) -> Array:

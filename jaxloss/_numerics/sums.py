@@ -106,13 +106,19 @@ def column_sums(each: Callable[..., Array], *arrays: Array) -> Array:
 
 def highest_of(each: Callable[..., Array], *arrays: Array) -> Array:
     """The highest of ``each(*arrays)``, nan if one is; by columns, for the CPU."""
-    if _length(arrays) <= ONE_BY_ONE:
-        return functools.reduce(_higher, _terms(each, range(_length(arrays)), arrays))
+    length = _length(arrays)
+    if length <= ONE_BY_ONE:
+        return once(functools.reduce(_higher, _terms(each, range(length), arrays)))
     columns = functools.reduce(_higher, _terms_of_columns(each, arrays))
-    if jnp.issubdtype(columns.dtype, jnp.floating):
-        # By 1: what costs a division is not made again for each term of the next.
-        columns = columns / (1 + jnp.minimum(jnp.square(columns), 0))
-    return highest_of(lambda x: x, columns)
+    return highest_of(lambda x: x, once(columns))
+
+
+def once(x: Array) -> Array:
+    """The same, but not made again for each use.
+
+    Of cheap operations the compiler does that; of a division, here by 1, it does not.
+    """
+    return x / (1 + jnp.minimum(jnp.square(x), 0))
 
 
 def _higher(x: Array, y: Array) -> Array:
