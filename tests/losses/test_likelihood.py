@@ -48,6 +48,12 @@ def test_poisson_rate_of_0_costs_nothing_without_and_dearly_with_counts(rate, op
     assert poisson_nll_loss(rate, 1, **options) == jnp.finfo(jnp.float32).max
 
 
+def test_poisson_is_finite_as_long_as_the_rate_is():
+    value, slope = jax.value_and_grad(poisson_nll_loss)(88.7, 0)
+    exact = np.exp(np.float64(np.float32(88.7)))
+    np.testing.assert_allclose((value, slope), exact, rtol=1e-6)
+
+
 def test_poisson_epsilon_prices_a_rate_of_0():
     value, slope = jax.value_and_grad(poisson_nll_loss)(0.0, 2.0, log_input=False)
     np.testing.assert_allclose(value, -2 * math.log(1e-8), rtol=1e-6)
