@@ -123,6 +123,15 @@ def test_labels_however_far_behind_are_exact(classes, together):
     np.testing.assert_allclose(gradient, slopes, rtol=1e-5, atol=1e-37)
 
 
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("behind", [40.0, 44.0, 60.0, 87.0])
+def test_a_small_weight_of_a_label_far_behind_keeps_its_gradient(classes, behind):
+    # Divided by the sum of exponentials, all at once, it would be below all numbers.
+    logits = jnp.zeros(classes).at[7].set(behind)
+    weighted = jax.jit(jax.grad(lambda z: 1e-6 * _xent(z, 3)))(logits)
+    np.testing.assert_allclose(weighted[jnp.array([3, 7])], [-1e-6, 1e-6], rtol=1e-5)
+
+
 def test_optax_cancels_where_we_do_not():
     logits = jnp.array([1e8, 1e8])
     peer = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.array(0))
