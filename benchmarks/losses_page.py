@@ -102,9 +102,10 @@ def _samples(cases: list[dict]) -> str:
     if len(counts) > 1:
         words += f", at shapes of 8 million elements and more {counts[0]}"
     return (
-        f"A sample is the mean of one block of calls. Every round has one block of "
-        f"each contestant; there are {words}. All samples are in `losses.json`, in the "
-        "order in which they were taken."
+        "A sample is the mean of one block of calls; before it, calls that are not "
+        "timed warm up each contestant for the same time. Every round has one block of "
+        f"each; there are {words}. All samples are in `losses.json`, in the order in "
+        "which they were taken."
     )
 
 

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from benchmarks import devices, environment, losses_page, plots, ratios, readme
-from benchmarks.stopwatch import race
+from benchmarks import (
+    devices,
+    environment,
+    losses_page,
+    plots,
+    ratios,
+    readme,
+    stopwatch,
+)
 
 MACHINE = {
     "device": "cpu",
@@ -196,11 +203,28 @@ def test_the_readme_is_about_float32_of_medium_and_large_shapes():
 def test_contestants_of_a_race_take_turns():
     turns = []
     contestants = {name: lambda name=name: turns.append(name) for name in "ab"}
-    samples = race(contestants, rounds=3)
+    samples = stopwatch.race(contestants, rounds=3)
     assert {name: len(taken) for name, taken in samples.items()} == {"a": 3, "b": 3}
     # Both find out how many calls last a few milliseconds before the first round.
     blocks = [a for a, b in zip(turns, [*turns[1:], None], strict=True) if a != b]
     assert "".join(blocks) == "ab" + 3 * "ab"
+
+
+def test_what_another_left_behind_is_not_timed(monkeypatch):
+    now, since = [0.0], []
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+
+    def slow():
+        now[0] += 0.05
+        since.clear()
+
+    def fast():
+        now[0] += 0.005 if len(since) < 3 else 0.001  # cold, then warm
+        since.append(now[0])
+
+    samples = stopwatch.race({"slow": slow, "fast": fast}, rounds=2)
+    np.testing.assert_allclose(samples["slow"], 2 * [50.0])
+    np.testing.assert_allclose(samples["fast"], 2 * [1.0])
 
 
 def test_the_program_starts_once_more_with_what_all_have_in_common(monkeypatch):
