@@ -26,8 +26,8 @@ def exponential(x: Array) -> Array:
         return jnp.exp(x)
 
     def on_cpu(x: Array) -> Array:
-        held = jnp.where(x < -88, -88, jnp.where(x > 89, 89, x))
-        return _exp_within_88(held.astype(x.dtype))
+        held = jnp.where(x > 89, 89, x)
+        return _exp_within_88(jnp.where(held < -88, -88, held).astype(x.dtype))
 
     return jax.lax.platform_dependent(x, cpu=on_cpu, default=jnp.exp)
 
@@ -68,9 +68,11 @@ def _exp_within_88(x: Array) -> Array:
     bits = jax.lax.bitcast_convert_type(x * jnp.float32(1 / math.log(2)) + large, "i4")
     n = (bits - jax.lax.bitcast_convert_type(large, "i4")).astype(x.dtype)
     r = x - n * 0.693359375 - n * -2.1219444e-4  # log(2), of which few bits at first
-    series = jnp.polyval(jnp.asarray(_EXP_SERIES[::-1], x.dtype), r)
+    value = jnp.float32(_EXP_SERIES[-1])
+    for coefficient in (*_EXP_SERIES[-2::-1], 1, 1):
+        value = value * r + jnp.float32(coefficient)
     power = jax.lax.bitcast_convert_type(jax.lax.shift_left(bits, 23), x.dtype)
-    return (series * r * r + r + 1) * power
+    return value * power
 
 
 def log1p_of_share(x: Array) -> Array:
