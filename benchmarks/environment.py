@@ -12,10 +12,11 @@ VARIABLES = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
-# No mapping of its own for a large array, nothing handed back, one arena for all.
+# No mapping of its own for a large array, nothing handed back, one arena for all; and
+# large pages, without which loops over 128 MB take up to 1.6 times as long.
 ALLOCATOR = (
     "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=9999999999:"
-    "glibc.malloc.arena_max=1"
+    "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1"
 )
 
 

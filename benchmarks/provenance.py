@@ -17,7 +17,9 @@ LATEST = pathlib.Path(__file__).parent.parent / "build" / "benchmarks"
 _ALLOCATOR = (
     ": large arrays that are given back stay with the process. Else the C library "
     "returns those of JAX and PyTorch to the kernel after every call, though not those "
-    "of TensorFlow, which keeps them itself, and the clock shows how pages are mapped."
+    "of TensorFlow, which keeps them itself, and the clock shows how pages are mapped. "
+    "Memory is asked for in large pages, for all; else an array has them by luck, "
+    "where one of NumPy was before, which asks for them itself."
 )
 _INLINE = (
     "JAX computes within the call (`jax_cpu_enable_async_dispatch` is False), as the "
