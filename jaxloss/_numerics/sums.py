@@ -143,14 +143,16 @@ def _length(arrays: tuple[Array, ...]) -> int:
 def shape_of_columns(length: int) -> tuple[int, int]:
     """Terms of a column, and columns: a multiple of 16, of which a loop is made.
 
-    Those that take fewest elements twice; of these, with about 8 terms.
+    Those that take few elements twice and have about 8 terms, of long examples 16.
     """
+    wanted = min(max(length / 128, 8), 16)
 
     def columns(terms: int) -> int:
         return 16 * math.ceil(length / terms / 16)
 
-    def cost(terms: int) -> tuple[int, float]:
-        return terms * columns(terms), abs(math.log(terms / 8))
+    def cost(terms: int) -> float:
+        taken = terms * columns(terms) / length
+        return taken + 0.05 * abs(math.log2(terms / wanted))
 
     terms = min((n for n in range(2, 33) if columns(n) <= length), key=cost)
     return terms, columns(terms)
