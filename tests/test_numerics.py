@@ -218,6 +218,14 @@ def test_mean_of_is_the_mean_of_the_kept_elements():
 # exponential, finite_exponential
 
 
+def compiled_over_few_and_many(function, x):
+    """As a program makes it of each of few and of many elements."""
+    x = jnp.asarray(x)
+    for copies in (1, 64):
+        got = jax.jit(function)(jnp.tile(x, copies))
+        yield from np.asarray(got, np.float64).reshape(copies, -1)
+
+
 def test_exponentials_are_exact_to_the_last_digit():
     x = np.linspace(-87.3, 87.9, 200_001, dtype=np.float32)
     exact = np.exp(x.astype(np.longdouble))
@@ -232,7 +240,8 @@ def test_exponentials_at_the_ends():
     finite = [0, 0, 0, 0, 1, 0, 0, 0, 0]
     both = ((_numerics.exponential, plain), (_numerics.finite_exponential, finite))
     for function, want in both:
-        np.testing.assert_allclose(jax.jit(function)(x), want, atol=1e-37)
+        for got in compiled_over_few_and_many(function, x):
+            np.testing.assert_allclose(got, want, atol=1e-37)
         np.testing.assert_allclose(jax.vmap(jax.grad(function))(x), want, atol=1e-37)
 
 
@@ -245,14 +254,6 @@ def test_exponentials_and_their_derivatives_in_double_precision(x):
 
 
 # log1p_of_share, twice_artanh, log_complement
-
-
-def compiled_over_few_and_many(function, x):
-    """As a program makes it of each of few and of many elements."""
-    x = jnp.asarray(x)
-    for copies in (1, 64):
-        got = jax.jit(function)(jnp.tile(x, copies))
-        yield from np.asarray(got, np.float64).reshape(copies, -1)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -7,6 +7,7 @@ from jax import Array
 from jaxloss._numerics.arithmetic import (
     expectation,
     exponential,
+    finite_exponential,
     log1p_of_share,
     nan_if_any,
 )
@@ -100,8 +101,8 @@ def _expected_surprise_jvp(primals, tangents):
     weights, logits, highest, total = jax.lax.optimization_barrier(
         (weights, logits, top(logits), total)
     )
-    share = exponential(logits - highest - total)
-    share = jnp.where(share >= 0, jnp.minimum(share, 1), 0)  # inf is all, nan nothing
+    # Of an infinite logit it is all, of nan nothing.
+    share = finite_exponential(jnp.minimum(0, logits - highest - total))
     # Divisions are done once for each example, and not for each of its classes. The
     # selection keeps the compiler from taking the sum into the pass over these.
     known = jnp.where(jnp.isnan(loss), jnp.inf, 1)
