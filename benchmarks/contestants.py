@@ -1,5 +1,6 @@
 """The same work as six libraries do it, each as a call that ends when it is done."""
 
+import functools
 import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -45,29 +46,44 @@ def cast(inputs: Inputs, dtype: str) -> Inputs:
     return tuple(x.astype(wanted) if x.dtype == np.float32 else x for x in inputs)
 
 
-def field(case: Case, inputs: Inputs, mode: str) -> dict[str, Run]:
+def field(case: Case, inputs: Inputs, mode: str, places: int) -> list[dict[str, Run]]:
     """jaxloss, and every library that has the loss and a device of this kind.
 
     What is asked is one number for each example, or also the gradient of their sum by
-    the first input.
+    the first input. All do it with the inputs in several places in memory: where
+    arrays lie to each other changes the time of a loop by up to a half.
     """
     gradient = mode == MODES[1]
-    runs = {OURS: _of_jax(per_sample(case.loss), inputs, gradient)}
+    of_jax = {OURS: _of_jax(per_sample(case.loss), gradient)}
     if case.optax is not None:
-        runs[OPTAX] = _of_jax(jax.jit(case.optax), inputs, gradient)
+        of_jax[OPTAX] = _of_jax(jax.jit(case.optax), gradient)
+    of_torch, of_tensorflow = {}, {}
     if case.torch is not None and devices.of_torch():
-        runs |= _of_torch(case.torch, inputs, gradient)
-    if devices.of_tensorflow():
-        constants = [devices.to_tensorflow(x) for x in inputs]
-        if case.tensorflow is not None:
-            call = _with_gradient_of_tensorflow(case.tensorflow, gradient)
-            compiled = tf.function(call, jit_compile=True)
-            runs["tf.function"] = _of_tensorflow(tf.function(call), constants)
-            runs["tf.function, XLA"] = _of_tensorflow(compiled, constants)
-        if case.keras is not None and KERAS not in left_out():
-            call = _with_gradient_of_tensorflow(case.keras, gradient)
-            runs[KERAS] = _of_tensorflow(call, constants)
-    return runs
+        of_torch = _of_torch(case.torch, gradient)
+    if case.tensorflow is not None and devices.of_tensorflow():
+        call = _with_gradient_of_tensorflow(case.tensorflow, gradient)
+        of_tensorflow["tf.function"] = tf.function(call)
+        of_tensorflow["tf.function, XLA"] = tf.function(call, jit_compile=True)
+    if case.keras is not None and devices.of_tensorflow() and KERAS not in left_out():
+        of_tensorflow[KERAS] = _with_gradient_of_tensorflow(case.keras, gradient)
+
+    def placed() -> dict[str, Run]:
+        copies = [x.copy() for x in inputs]
+        arrays = [jnp.asarray(x) for x in copies]
+        runs = {name: _ended_by_jax(call, arrays) for name, call in of_jax.items()}
+        if of_torch:
+            tensors = [devices.to_torch(x) for x in copies]
+            tensors[0].requires_grad_(gradient)
+        for name, call in of_torch.items():
+            runs[name] = devices.ended_by_torch(functools.partial(call, *tensors))
+        if of_tensorflow:
+            constants = [devices.to_tensorflow(x) for x in copies]
+        for name, call in of_tensorflow.items():
+            run = functools.partial(call, *constants)
+            runs[name] = devices.ended_by_tensorflow(run)
+        return runs
+
+    return [placed() for _ in range(places)]
 
 
 def left_out() -> dict[str, str]:
@@ -80,12 +96,12 @@ def left_out() -> dict[str, str]:
     return reasons
 
 
-def plain_read(inputs: Inputs, mode: str) -> Run:
+def plain_reads(inputs: Inputs, mode: str, places: int) -> list[Run]:
     """The least that memory has to do: to read what is as large as the batch once.
 
-    With a gradient, also to write as much as the first input.
+    With a gradient, also to write as much as the first input. In each of the places.
     """
-    arrays = [jnp.asarray(x) for x in inputs if x.ndim > 1]
+    wide = [x for x in inputs if x.ndim > 1]
 
     @jax.jit
     def read(*arrays):
@@ -96,7 +112,10 @@ def plain_read(inputs: Inputs, mode: str) -> Run:
         return read(*arrays), jnp.ones_like(arrays[0])
 
     call = read if mode == MODES[0] else read_and_write
-    return lambda: jax.block_until_ready(call(*arrays))
+    return [
+        _ended_by_jax(call, [jnp.asarray(x.copy()) for x in wide])
+        for _ in range(places)
+    ]
 
 
 def first_calls(
@@ -145,42 +164,38 @@ def _arrays(found: Any) -> list[np.ndarray]:
     return [devices.to_numpy(x) for x in parts]
 
 
-def _of_jax(kernel: Callable[..., Any], inputs: Inputs, gradient: bool) -> Run:
-    arrays = [jnp.asarray(x) for x in inputs]
+def _ended_by_jax(call: Callable[..., Any], arrays: list[jax.Array]) -> Run:
+    return lambda: jax.block_until_ready(call(*arrays))
 
+
+def _of_jax(kernel: Callable[..., Any], gradient: bool) -> Callable[..., Any]:
     @jax.jit
     def both(first, *rest):
         losses, pull = jax.vjp(lambda x: kernel(x, *rest), first)
         return losses, pull(jnp.ones_like(losses))[0]
 
-    call = both if gradient else kernel
-    return lambda: jax.block_until_ready(call(*arrays))
+    return both if gradient else kernel
 
 
 def _of_torch(
-    call: Callable[..., Any], inputs: Inputs, gradient: bool
-) -> dict[str, Run]:
+    call: Callable[..., Any], gradient: bool
+) -> dict[str, Callable[..., Any]]:
     torch._dynamo.reset()  # a new case must not count as a recompilation of the last
-    tensors = [devices.to_torch(x) for x in inputs]
-    tensors[0].requires_grad_(gradient)
-    cotangent = torch.ones_like(tensors[0][:, 0])
+    ones = functools.cache(torch.ones)  # a constant in the programs of the others
 
-    def contestant(call: Callable[..., Any]) -> Run:
-        def both() -> Any:
-            losses = call(*tensors)
-            (slope,) = torch.autograd.grad(losses, tensors[0], cotangent)
+    def contestant(call: Callable[..., Any]) -> Callable[..., Any]:
+        def both(first: torch.Tensor, *rest: torch.Tensor) -> Any:
+            losses = call(first, *rest)
+            cotangent = ones(len(first), dtype=first.dtype, device=first.device)
+            (slope,) = torch.autograd.grad(losses, first, cotangent)
             return losses.detach(), slope
 
-        return devices.ended_by_torch(both if gradient else lambda: call(*tensors))
+        return both if gradient else call
 
     return {
         "PyTorch": contestant(call),
         "torch.compile": contestant(torch.compile(call, dynamic=False)),
     }
-
-
-def _of_tensorflow(call: Callable[..., Any], constants: list[Any]) -> Run:
-    return devices.ended_by_tensorflow(lambda: call(*constants))
 
 
 def _with_gradient_of_tensorflow(

@@ -74,7 +74,7 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
         field = SUBJECTS[name].field(shapes == "small")
         contestants.assert_agreement(field, SUBJECTS[name].tolerance)
         runs = {who: contestant.run for who, contestant in field.items()}
-        samples = stopwatch.race(runs, rounds)
+        samples = stopwatch.race(runs, rounds=rounds)
         temporaries = {who: c.bytes for who, c in field.items() if c.bytes is not None}
         cases.append({"subject": name, "ms": samples, "bytes": temporaries})
     return {

@@ -41,6 +41,8 @@ LONG = {
 }
 # Samples of what takes long, and of the many points of the plot.
 FEWER_ROUNDS = 5
+# In memory, of the inputs.
+PLACES = 5
 
 
 class Plan(NamedTuple):
@@ -95,24 +97,25 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
             of_one_shape = long if case.shape in LONG.values() else cases
             (by_batch if case.only else of_one_shape).append(_time(case, rounds))
     found = {"cases": cases, "by_batch": by_batch, "long": long}
-    return {"about": about, "rounds": rounds, **found}
+    return {"about": about, "rounds": rounds, "places": PLACES, **found}
 
 
 def _time(plan: Plan, rounds: int) -> dict[str, Any]:
     case = CASES[plan.loss]
     inputs = case.inputs(np.random.default_rng(0), plan.shape)
     inputs = contestants.cast(inputs, plan.dtype)
-    runs = contestants.field(case, inputs, plan.mode)
-    runs = {who: run for who, run in runs.items() if who in (plan.only or runs)}
+    fields = contestants.field(case, inputs, plan.mode, PLACES)
+    runs = {who: fields[0][who] for who in fields[0] if who in (plan.only or fields[0])}
     # A peer may lack bfloat16; all have float32.
     first, answers, failures = contestants.first_calls(runs, plan.dtype == "bfloat16")
     may_differ = contestants.MAY_DIFFER.get((plan.loss, plan.dtype, plan.mode), ())
     failures |= contestants.disagreements(answers, plan.dtype, may_differ)
     del answers  # as large as the gradients
-    runs = {who: run for who, run in runs.items() if who not in failures}
+    fields = [{who: f[who] for who in runs if who not in failures} for f in fields]
     large = plan.shape in LARGE
     if large and plan.dtype == "float32" and case.work != LOOKUP and not plan.only:
-        runs[READ] = contestants.plain_read(inputs, plan.mode)
+        reads = contestants.plain_reads(inputs, plan.mode, PLACES)
+        fields = [f | {READ: read} for f, read in zip(fields, reads, strict=True)]
     if large or plan.only or plan.shape in LONG.values():
         rounds = min(rounds, FEWER_ROUNDS)
     return {
@@ -121,7 +124,7 @@ def _time(plan: Plan, rounds: int) -> dict[str, Any]:
         "shape": plan.shape,
         "dtype": plan.dtype,
         "mode": plan.mode,
-        "ms": stopwatch.race(runs, rounds),
+        "ms": stopwatch.race(*fields, rounds=rounds),
         "first_ms": first,
         "left_out": failures,
     }

@@ -104,8 +104,9 @@ def _samples(cases: list[dict]) -> str:
     return (
         "A sample is the mean of one block of calls; before it, calls that are not "
         "timed warm up each contestant for the same time. Every round has one block of "
-        f"each; there are {words}. All samples are in `losses.json`, in the order in "
-        "which they were taken."
+        f"each, with the inputs elsewhere in memory; there are {words}. All samples "
+        "are in `losses.json`, in the order in which they were taken: of `places` "
+        "places in turn."
     )
 
 

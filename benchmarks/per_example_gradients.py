@@ -71,7 +71,7 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
         field = _field(name, size, small, whole)
         contestants.assert_agreement(field)
         runs = {who: contestant.run for who, contestant in field.items()}
-        samples = stopwatch.race(runs, rounds if whole else min(rounds, 3))
+        samples = stopwatch.race(runs, rounds=rounds if whole else min(rounds, 3))
         cases.append(
             {
                 "model": name,

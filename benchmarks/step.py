@@ -51,7 +51,7 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
         for who, loss in first.items():
             if not np.isclose(loss, first[LEDGER], rtol=1e-4):
                 raise AssertionError(f"{who} has a loss of {loss}, not {first[LEDGER]}")
-        cases.append({"model": name, "ms": stopwatch.race(field, rounds)})
+        cases.append({"model": name, "ms": stopwatch.race(field, rounds=rounds)})
     about = provenance.about(PACKAGES, devices.left_out())
     return {"about": about, "small": small, "cases": cases}
 

@@ -9,9 +9,11 @@ WARM_UP_SECONDS = 0.02
 
 
 def race(
-    contestants: Mapping[str, Callable[[], object]], rounds: int = ROUNDS
+    *fields: Mapping[str, Callable[[], object]], rounds: int = ROUNDS
 ) -> dict[str, list[float]]:
     """Milliseconds of one call, a sample for each round and contestant.
+
+    Of several fields, all with the same contestants, each round takes the next.
 
     Each call must end when its work is done. In every round each contestant runs one
     block of calls, so that what slows the machine down slows all of them; a block has
@@ -21,10 +23,10 @@ def race(
     for one call is not enough: after another's, loops over 32 MB become faster for
     about 20 ms, and what takes long would be timed colder than what is soon done.
     """
-    calls = {name: _calls_of_a_block(run) for name, run in contestants.items()}
-    samples: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds):
-        for name, run in contestants.items():
+    calls = {name: _calls_of_a_block(run) for name, run in fields[0].items()}
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    for i in range(rounds):
+        for name, run in fields[i % len(fields)].items():
             _warm_up(run)
             start = time.perf_counter()
             for _ in range(calls[name]):

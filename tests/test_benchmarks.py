@@ -210,6 +210,14 @@ def test_contestants_of_a_race_take_turns():
     assert "".join(blocks) == "ab" + 3 * "ab"
 
 
+def test_each_round_takes_the_next_field():
+    turns = []
+    fields = [{"a": lambda place=place: turns.append(place)} for place in range(3)]
+    assert len(stopwatch.race(*fields, rounds=4)["a"]) == 4
+    blocks = [a for a, b in zip(turns, [*turns[1:], None], strict=True) if a != b]
+    assert blocks == [0, 1, 2, 0]
+
+
 def test_what_another_left_behind_is_not_timed(monkeypatch):
     now, since = [0.0], []
     monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])

@@ -30,14 +30,16 @@ def test_all_agree(name, dtype, mode):
     inputs = contestants.cast(
         CASES[name].inputs(np.random.default_rng(0), SMALL), dtype
     )
-    runs = contestants.field(CASES[name], inputs, mode)
-    assert runs.keys() <= {OURS, *PEERS, KERAS}
+    runs, elsewhere = contestants.field(CASES[name], inputs, mode, 2)
+    assert runs.keys() == elsewhere.keys() <= {OURS, *PEERS, KERAS}
     # It is the call of PyTorch; to compile them all takes minutes.
     runs.pop("torch.compile", None)
     first, answers, failures = contestants.first_calls(runs, dtype == "bfloat16")
     may_differ = contestants.MAY_DIFFER.get((name, dtype, mode), ())
     different = contestants.disagreements(answers, dtype, may_differ)
     assert different.keys() <= set(may_differ)
+    moved = {f"{who}, moved": elsewhere[who]() for who in {*answers} - {*different}}
+    assert contestants.disagreements({OURS: answers[OURS]} | moved, dtype) == {}
     assert first.keys() | failures.keys() == runs.keys()
     lacks = name == "multi_margin_loss" and dtype == "bfloat16"
     assert list(failures) == (["PyTorch"] if lacks else [])
