@@ -144,7 +144,7 @@ def _log(target: Array) -> Array:
 
 @_numerics.slopes(lambda log_p, t: -t, lambda log_p, t: _log(t) + 1 - log_p)
 def _relative_entropy(log_prediction: Array, target: Array) -> Array:
-    loss = _numerics.sum_of(_cost, log_prediction, target, cheap=True)
+    loss = _numerics.sum_of(_cost, log_prediction, target)
     careful = _relative_entropy_at_the_ends
     return _numerics.refined(jnp.isfinite(loss), loss, careful, log_prediction, target)
 
@@ -166,7 +166,7 @@ def _relative_entropy_at_the_ends(log_prediction: Array, target: Array) -> Array
     lambda log_p, s: _numerics.times(jnp.exp(s), s - log_p + 1),
 )
 def _relative_entropy_of_log(log_prediction: Array, log_target: Array) -> Array:
-    loss = _numerics.sum_of(_cost_of_log, log_prediction, log_target, cheap=True)
+    loss = _numerics.sum_of(_cost_of_log, log_prediction, log_target)
     finite = jnp.isfinite(loss)
     careful = _relative_entropy_of_log_at_the_ends
     return _numerics.refined(finite, loss, careful, log_prediction, log_target)
