@@ -1,5 +1,6 @@
 """Losses beside those of other libraries: `python -m benchmarks losses`."""
 
+import functools
 import os
 import pathlib
 import tempfile
@@ -11,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import contestants, plots, provenance, stopwatch
-from benchmarks.cases import CASES, LOOKUP
+from benchmarks.cases import CASES, LOOKUP, Inputs
 from benchmarks.losses_page import table as table
 from benchmarks.ratios import MODES, OPTAX, OURS, READ
 from benchmarks.shapes import (
@@ -102,8 +103,7 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
 
 def _time(plan: Plan, rounds: int) -> dict[str, Any]:
     case = CASES[plan.loss]
-    inputs = case.inputs(np.random.default_rng(0), plan.shape)
-    inputs = contestants.cast(inputs, plan.dtype)
+    inputs = contestants.cast(_inputs(plan.loss, plan.shape), plan.dtype)
     fields = contestants.field(case, inputs, plan.mode, PLACES)
     runs = {who: fields[0][who] for who in fields[0] if who in (plan.only or fields[0])}
     # A peer may lack bfloat16; all have float32.
@@ -128,6 +128,11 @@ def _time(plan: Plan, rounds: int) -> dict[str, Any]:
         "first_ms": first,
         "left_out": failures,
     }
+
+
+@functools.lru_cache(maxsize=1)  # of both modes
+def _inputs(loss: str, shape: Shape) -> Inputs:
+    return CASES[loss].inputs(np.random.default_rng(0), shape)
 
 
 def save(results: dict, folder: pathlib.Path) -> None:
