@@ -208,6 +208,41 @@ def test_sum_of_a_batch_of_long_examples_holds_a_fifteenth_of_it(shape):
     assert 0 < memory.temp_size_in_bytes <= x.nbytes / 15
 
 
+def three(x, y, scale):
+    return scale * jnp.sin(x) * y, jnp.square(x), y
+
+
+@pytest.mark.parametrize("cheap", [False, True])
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (17,), (8, 40), (1021,), (300_001,)])
+def test_sums_of_one_pass_are_those_of_each(shape, cheap):
+    rng = np.random.default_rng(0)
+    x, y = (jnp.asarray(rng.normal(size=(2, *shape)), jnp.float32) for _ in range(2))
+    scale = jnp.float32(0.5)
+
+    def ours(x, y):
+        return _numerics.sum_of(three, x, y, scale, cheap=cheap)
+
+    got = jax.jit(jax.vmap(ours))(x, y)
+    within = tuple(range(1, 1 + len(shape)))
+    each = three(*(np.asarray(a, float) for a in (x, y, 0.5)))
+    for sums, of in zip(got, each, strict=True):
+        np.testing.assert_allclose(sums, np.sum(of, within), rtol=1e-4, atol=1e-3)
+    slopes = jax.jit(jax.vmap(jax.grad(lambda *a: sum(ours(*a)), (0, 1))))(x, y)
+    np.testing.assert_allclose(
+        slopes[0], np.cos(x) * y / 2 + 2 * x, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(slopes[1], np.sin(x) / 2 + 1, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [3, 300, 1021])
+def test_what_is_nan_in_one_sum_is_not_in_the_others(length):
+    x = np.ones((2, length), np.float32)
+    y = x.copy()
+    x[1, length // 2] = y[0, 0] = np.nan
+    sums = jax.jit(jax.vmap(lambda *a: _numerics.sum_of(lambda *a: a, *a)))(x, y)
+    np.testing.assert_array_equal(sums, [[length, np.nan], [np.nan, length]])
+
+
 def test_mean_of_is_the_mean_of_the_kept_elements():
     x, where = jnp.arange(4.0), jnp.array([True, True, False, False])
     assert _numerics.mean_of(jnp.square, x) == 3.5
@@ -234,6 +269,17 @@ def test_exponentials_are_exact_to_the_last_digit():
         assert np.max(np.abs(got - exact) / exact) < 1.5 * 2**-24  # the compiler's: 1.4
 
 
+def test_decay_is_exact_to_the_last_digit_and_knows_its_ends():
+    x = np.linspace(0, 87.3, 100_001, dtype=np.float32)
+    exact = np.exp(-x.astype(np.longdouble))
+    got = np.asarray(jax.jit(_numerics.decay)(x), np.longdouble)
+    assert np.max(np.abs(got - exact) / exact) < 1.5 * 2**-24
+    ends = jnp.array([0, 88, 104, HUGE, INF, NAN, -INF], jnp.float32)
+    for got in compiled_over_few_and_many(_numerics.decay, ends):
+        np.testing.assert_allclose(got[:-1], [1, 0, 0, 0, 0, NAN], atol=1e-37)
+        assert not np.isfinite(got[-1])
+
+
 def test_exponentials_at_the_ends():
     x = jnp.array([-INF, -HUGE, -104, -88, 0, 89, HUGE, INF, NAN], jnp.float32)
     plain = [0, 0, 0, 0, 1, INF, INF, INF, NAN]
@@ -245,10 +291,14 @@ def test_exponentials_at_the_ends():
         np.testing.assert_allclose(jax.vmap(jax.grad(function))(x), want, atol=1e-37)
 
 
+def falling(x):
+    return _numerics.decay(-x)
+
+
 @pytest.mark.parametrize("x", [-100.0, -1.5, 0.0, 3.0, 100.0])
 def test_exponentials_and_their_derivatives_in_double_precision(x):
     with jax.enable_x64(True):
-        for function in (_numerics.exponential, _numerics.finite_exponential):
+        for function in (_numerics.exponential, _numerics.finite_exponential, falling):
             for derivative in (function, jax.grad(function), jax.hessian(function)):
                 np.testing.assert_allclose(derivative(x), np.exp(x), rtol=1e-15)
 

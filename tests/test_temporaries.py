@@ -53,7 +53,6 @@ BY_COLUMNS = {
     *("binary_cross_entropy", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"),
     *("weighted_sigmoid_cross_entropy", "multilabel_soft_margin_loss"),
     *("soft_margin_loss", "sparsemax_loss"),
-    *("softmax_cross_entropy", "safe_softmax_cross_entropy", "ranking_softmax_loss"),
     *("softmax_cross_entropy_with_integer_labels", "generalized_cross_entropy"),
     "softmax_focal_loss_with_integer_labels",
     *("kl_divergence", "kl_divergence_with_log_targets", "poisson_nll_loss"),
@@ -63,6 +62,10 @@ BY_COLUMNS = {
     *("huber_loss", "smooth_l1_loss", "log_cosh"),
     *("absolute_percentage_error", "squared_logarithmic_error"),
     *("margin", "multiclass_hinge_loss", "multiclass_perceptron_loss"),
+}
+# These hold three numbers for each column of 32, of three sums made in one pass.
+BY_SEVERAL_COLUMNS = {
+    *("softmax_cross_entropy", "safe_softmax_cross_entropy", "ranking_softmax_loss"),
 }
 
 
@@ -176,9 +179,11 @@ def test_the_compiled_kernel_holds_no_temporary(name):
     needed, array = max(temporaries(name)), 4 * batch_of(name)[0].size
     if name in BY_COLUMNS:
         assert LIMIT <= needed < array / 14
+    elif name in BY_SEVERAL_COLUMNS:
+        assert LIMIT <= needed < array / 10
     else:
         assert needed >= LIMIT if name in EXCEPTIONS else needed < LIMIT
 
 
 def test_every_exception_is_measured():
-    assert EXCEPTIONS | BY_COLUMNS <= set(MEASURED)
+    assert EXCEPTIONS | BY_COLUMNS | BY_SEVERAL_COLUMNS <= set(MEASURED)

@@ -1,6 +1,7 @@
 """The few primitives that losses share, safe where the plain ones are not."""
 
 from jaxloss._numerics.arithmetic import (
+    decay,
     expectation,
     exponential,
     finite_exponential,
@@ -57,6 +58,7 @@ from jaxloss._numerics.sums import mean, mean_of, sum_of
 __all__ = [
     "at_label",
     "behind",
+    "decay",
     "direction",
     "distance",
     "expectation",

@@ -37,6 +37,24 @@ exponential.defjvps(lambda change, value, x: change * value)
 
 
 @jax.custom_jvp
+def decay(x: Array) -> Array:
+    """exp(-x) for x from 0 on, and not finite at -inf: `exponential`, held on one side.
+
+    On the CPU and in float32 what is below 2^-126 is 0.
+    """
+    if x.dtype != jnp.float32:
+        return jnp.exp(-x)
+
+    def on_cpu(x: Array) -> Array:
+        return _exp_within_88(-jnp.where(x > 88, 88, x).astype(x.dtype))
+
+    return jax.lax.platform_dependent(x, cpu=on_cpu, default=lambda x: jnp.exp(-x))
+
+
+decay.defjvps(lambda change, value, x: -change * value)
+
+
+@jax.custom_jvp
 def finite_exponential(x: Array) -> Array:
     """`exponential`, but 0 where that is infinite or nan; of the classes of an example.
 

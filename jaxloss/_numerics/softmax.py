@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxloss._numerics.arithmetic import (
+    decay,
     expectation,
-    exponential,
     finite_exponential,
     log1p_of_share,
     nan_if_any,
@@ -81,17 +81,25 @@ def expected_surprise(weights: Array, logits: Array) -> Array:
 @jax.custom_jvp
 def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
     """With `log_total`."""
-    highest = top(logits)
-    total = _log_total_between(logits, highest)
-    operands = jax.lax.optimization_barrier((weights, logits, highest, total))
-    loss = sum_of(_surprise, *operands, cheap=logits.size <= ONE_BY_ONE)
+    operands = jax.lax.optimization_barrier((weights, logits, top(logits)))
+    few = logits.size <= ONE_BY_ONE
+    shares, costs, weight = sum_of(_few_parts if few else _parts, *operands, cheap=few)
+    _, logits, highest = operands
+    total = _log_of_total(shares, logits, highest)
+    loss = costs + weight * total
     known = jnp.isfinite(loss) & jnp.isfinite(total)
     careful = _expected_surprise_at_the_ends
-    return refined(known, (loss, total), careful, *operands)
+    return refined(known, (loss, total), careful, *operands, total)
 
 
-def _surprise(weight: Array, logit: Array, highest: Array, total: Array) -> Array:
-    return weight * ((highest - logit) + total)
+def _parts(weight: Array, logit: Array, highest: Array) -> tuple[Array, Array, Array]:
+    return decay(highest - logit), weight * (highest - logit), weight
+
+
+def _few_parts(
+    weight: Array, logit: Array, highest: Array
+) -> tuple[Array, Array, Array]:
+    return jnp.exp(logit - highest), weight * (highest - logit), weight
 
 
 @_expected_surprise.defjvp
@@ -145,12 +153,8 @@ def log_total(x: Array, top: Array) -> Array:
     return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
 
 
-def _log_total_between(x: Array, top: Array) -> Array:
+def _log_of_total(total: Array, x: Array, top: Array) -> Array:
     """Finite, if neither all elements are impossible nor one is infinite or nan."""
-    if x.size <= ONE_BY_ONE:
-        total = sum_of(lambda x, top: jnp.exp(x - top), x, top, cheap=True)
-    else:
-        total = sum_of(lambda x, top: exponential(x - top), x, top)
     # Beyond a share of 8/9 the last digits of the total are no longer those of its log.
     large, value = total > 9 / 8, jnp.log(total)
     if x.size <= ONE_BY_ONE:

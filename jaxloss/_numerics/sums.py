@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -60,25 +61,29 @@ def _count(where: Array) -> Array:
     return sum_of(lambda kept: kept.astype(jnp.float32), where)
 
 
-def sum_of(each: Callable[..., Array], *arrays: Array, cheap: bool = False) -> Array:
+def sum_of(each: Callable[..., Any], *arrays: Array, cheap: bool = False) -> Any:
     """The sum of ``each(*arrays)``, an elementwise function of arrays of one shape.
 
-    Arrays without axes are shared by the elements. `each` must not close over arrays.
-    On the CPU it is the sum of `column_sums`, unless `each` is cheap, of few operations
-    that a plain sum makes fast, and there are not very many elements. Derivatives are
-    those of the plain sum, which is what other devices get.
+    Where `each` gives a tuple there are several sums, made in one pass. Arrays without
+    axes are shared by the elements. `each` must not close over arrays. On the CPU it is
+    the sum of `column_sums`, unless `each` is cheap, of few operations that a plain sum
+    makes fast, and there are not very many elements. Derivatives are those of the plain
+    sum, which is what other devices get.
     """
     shapes = {array.shape for array in arrays if array.ndim}
     length = _length(arrays)
 
-    def plain(*arrays: Array) -> Array:
-        return jnp.sum(each(*arrays))
+    def plain(*arrays: Array) -> Any:
+        return jax.tree.map(jnp.sum, each(*arrays))
 
-    def one_by_one(*arrays: Array) -> Array:
-        return functools.reduce(jax.lax.add, _terms(each, range(length), arrays))
+    def one_by_one(*arrays: Array) -> Any:
+        return _added(_terms(each, range(length), arrays))
 
-    def by_columns(*arrays: Array) -> Array:
-        return sum_of(lambda x: x, column_sums(each, *arrays), cheap=True)
+    def by_columns(*arrays: Array) -> Any:
+        columns = column_sums(each, *arrays)
+        if columns.ndim == 1:
+            return sum_of(lambda x: x, columns, cheap=True)
+        return tuple(jax.vmap(lambda x: sum_of(lambda x: x, x, cheap=True))(columns))
 
     if len(shapes) != 1 or length < 2:
         return plain(*arrays)
@@ -89,19 +94,42 @@ def sum_of(each: Callable[..., Array], *arrays: Array, cheap: bool = False) -> A
     return _on_cpu(by_columns, plain, *arrays)
 
 
-def column_sums(each: Callable[..., Array], *arrays: Array) -> Array:
+def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
     """Sums of ``each(*arrays)`` over columns, which are `shape_of_columns`.
 
-    XLA on the CPU makes one loop of it, where of a sum over neighbours it makes one for
-    every operation in turn, and none for selections, which it writes to memory before.
-    Without the selection here, the sum of these sums would take them in.
+    If each is a tuple, the sums of its parts are the rows. XLA on the CPU makes one
+    loop of it, where of a sum over neighbours it makes one for every operation in turn,
+    and none for selections, which it writes to memory before. Without the selection
+    here, the sum of these sums would take them in.
     """
-    *values, last = _terms_of_columns(each, arrays)
-    twice = len(values) * last.size + last.size - _length(arrays)
+    length, several = _length(arrays), isinstance(jax.eval_shape(each, *arrays), tuple)
+    terms, columns = shape_of_columns(length, several)
+    *values, last = _terms_of_columns(each, arrays, terms, columns)
+    twice = terms * columns - length
     if twice:  # by a constant array, which the loop reads faster than it counts
-        last = jnp.where(np.arange(last.size) < twice, 0, last)
-    sums = functools.reduce(jax.lax.add, [*values, last])
+        first = np.arange(columns) < twice
+        last = jax.tree.map(lambda x: jnp.where(first, 0, x), last)
+    sums = _added([*values, last])
+    if several:
+        sums = _as_rows(sums)
     return jnp.where(sums == sums, sums, jnp.nan)
+
+
+def _as_rows(arrays: Sequence[Array]) -> Array:
+    """The arrays beside one another, each made for itself, example by example.
+
+    Of what stacks them, the compiler would make all of the first, then of the second.
+    """
+    zero, after = jnp.zeros((), arrays[0].dtype), len(arrays) - 1
+    rows = [
+        jax.lax.pad(row[None], zero, ((place, after - place, 0), (0, 0, 0)))
+        for place, row in enumerate(arrays)
+    ]
+    return _added(rows)
+
+
+def _added(values: Iterable[Any]) -> Any:
+    return functools.reduce(partial(jax.tree.map, jax.lax.add), values)
 
 
 def highest_of(each: Callable[..., Array], *arrays: Array) -> Array:
@@ -109,7 +137,8 @@ def highest_of(each: Callable[..., Array], *arrays: Array) -> Array:
     length = _length(arrays)
     if length <= ONE_BY_ONE:
         return once(functools.reduce(_higher, _terms(each, range(length), arrays)))
-    columns = functools.reduce(_higher, _terms_of_columns(each, arrays))
+    shape = shape_of_columns(length)
+    columns = functools.reduce(_higher, _terms_of_columns(each, arrays, *shape))
     return highest_of(lambda x: x, once(columns))
 
 
@@ -126,13 +155,11 @@ def _higher(x: Array, y: Array) -> Array:
 
 
 def _terms_of_columns(
-    each: Callable[..., Array], arrays: tuple[Array, ...]
-) -> list[Array]:
+    each: Callable[..., Any], arrays: tuple[Array, ...], terms: int, columns: int
+) -> list[Any]:
     """The rows of the columns; the last may start within the one before it."""
-    length = _length(arrays)
-    terms, width = shape_of_columns(length)
-    starts = [*range(0, (terms - 1) * width, width), length - width]
-    rows = [slice(start, start + width) for start in starts]
+    starts = [*range(0, (terms - 1) * columns, columns), _length(arrays) - columns]
+    rows = [slice(start, start + columns) for start in starts]
     return _terms(each, rows, arrays)
 
 
@@ -140,12 +167,13 @@ def _length(arrays: tuple[Array, ...]) -> int:
     return max(array.size for array in arrays)
 
 
-def shape_of_columns(length: int) -> tuple[int, int]:
+def shape_of_columns(length: int, several: bool = False) -> tuple[int, int]:
     """Terms of a column, and columns: a multiple of 16, of which a loop is made.
 
-    Those that take few elements twice and have about 8 terms, of long examples 16.
+    Those that take few elements twice and have about 8 terms, of long examples 16; or
+    32, where several sums write down their columns.
     """
-    wanted = min(max(length / 128, 8), 16)
+    wanted = min(max(length / 32, 8), 32) if several else min(max(length / 128, 8), 16)
 
     def columns(terms: int) -> int:
         return 16 * math.ceil(length / terms / 16)
@@ -159,8 +187,8 @@ def shape_of_columns(length: int) -> tuple[int, int]:
 
 
 def _terms(
-    each: Callable[..., Array], places: Iterable[int | slice], arrays: tuple[Array, ...]
-) -> list[Array]:
+    each: Callable[..., Any], places: Iterable[int | slice], arrays: tuple[Array, ...]
+) -> list[Any]:
     """``each(*arrays)`` in each of these places."""
     term = jax.jit(each, inline=True)  # traced once
     flat = [array.ravel() if array.ndim else array for array in arrays]
