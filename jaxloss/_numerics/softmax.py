@@ -9,7 +9,6 @@ from jaxloss._numerics.arithmetic import (
     expectation,
     finite_exponential,
     log1p_of_share,
-    nan_if_any,
 )
 from jaxloss._numerics.derivatives import no_slope, refined, slopes
 from jaxloss._numerics.sums import ONE_BY_ONE, sum_of
@@ -82,24 +81,30 @@ def expected_surprise(weights: Array, logits: Array) -> Array:
 def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
     """With `log_total`."""
     operands = jax.lax.optimization_barrier((weights, logits, top(logits)))
-    few = logits.size <= ONE_BY_ONE
-    shares, costs, weight = sum_of(_few_parts if few else _parts, *operands, cheap=few)
-    _, logits, highest = operands
-    total = _log_of_total(shares, logits, highest)
+    if logits.size <= ONE_BY_ONE:
+        ones, below, costs, weight = sum_of(_few_parts, *operands, cheap=True)
+        total = jnp.log1p(below + (ones - 1))
+    else:
+        shares, costs, weight = sum_of(_parts, *operands)
+        # Beyond a share of 8/9 the last digits of a sum are not those of its logarithm.
+        large = shares > 9 / 8
+        total = refined(large, jnp.log(shares), log_total, *operands[1:])
     loss = costs + weight * total
-    known = jnp.isfinite(loss) & jnp.isfinite(total)
     careful = _expected_surprise_at_the_ends
-    return refined(known, (loss, total), careful, *operands, total)
+    return refined(jnp.isfinite(loss), (loss, total), careful, *operands)
 
 
-def _parts(weight: Array, logit: Array, highest: Array) -> tuple[Array, Array, Array]:
-    return decay(highest - logit), weight * (highest - logit), weight
+def _parts(weight: Array, logit: Array, highest: Array) -> tuple[Array, ...]:
+    gap = highest - logit
+    return decay(gap), weight * gap, weight
 
 
-def _few_parts(
-    weight: Array, logit: Array, highest: Array
-) -> tuple[Array, Array, Array]:
-    return jnp.exp(logit - highest), weight * (highest - logit), weight
+def _few_parts(weight: Array, logit: Array, highest: Array) -> tuple[Array, ...]:
+    """The exponentials that are 1 are counted apart, as in `log_total`."""
+    gap = highest - logit
+    at_top = gap == 0
+    below = jnp.where(at_top, 0, jnp.exp(-gap))
+    return at_top.astype(gap.dtype), below, weight * gap, weight
 
 
 @_expected_surprise.defjvp
@@ -123,10 +128,9 @@ def _expected_surprise_jvp(primals, tangents):
 
 
 def _expected_surprise_at_the_ends(
-    weights: Array, logits: Array, highest: Array, total: Array
+    weights: Array, logits: Array, highest: Array
 ) -> tuple[Array, Array]:
-    at_the_ends = _log_total_at_the_ends(logits, highest)
-    total = jnp.where(jnp.isfinite(total), total, at_the_ends)
+    total = log_total(logits, highest)
     loss = expectation(weights, jnp.maximum(highest - logits, -0.0) + total)
     unknown = jnp.isnan(total) & (logits.size > 0)
     return jnp.where(unknown, jnp.nan, loss), total
@@ -142,49 +146,18 @@ def log_total(x: Array, top: Array) -> Array:
     """log(sum(exp(x - top))), exact also where one element outweighs all others.
 
     nan when no share of the total is defined. The exponentials that are 1 are counted
-    apart from the others, and in a pass of their own: a sum takes one use of an
-    exponential into its pass over the batch, and no selection.
+    apart from the others.
     """
-    others = sum_of(_share_below_1, x, top, cheap=True)
-    x, top, others = jax.lax.optimization_barrier((x, top, others))
-    ones = sum_of(_is_1, x, top, cheap=True)
+    others, ones = sum_of(_shares_below_1_and_ones, x, top)
     endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
     total = jnp.where(endless, 0, others + (ones - 1))
     return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
 
 
-def _log_of_total(total: Array, x: Array, top: Array) -> Array:
-    """Finite, if neither all elements are impossible nor one is infinite or nan."""
-    # Beyond a share of 8/9 the last digits of the total are no longer those of its log.
-    large, value = total > 9 / 8, jnp.log(total)
-    if x.size <= ONE_BY_ONE:
-        value = jnp.where(large, value, _log_total_near_0(x, top))
-    else:
-        value = refined(large, value, _log_total_near_0, x, top)
-    return jnp.where(total > 0, value, jnp.nan)
-
-
-def _log_total_near_0(x: Array, top: Array) -> Array:
-    """Where one exponential is 1, it is left out of the sum."""
-    x, top = jax.lax.optimization_barrier((x, top))
-    return jnp.log1p(sum_of(_share_below_1, x, top, cheap=True))
-
-
-def _log_total_at_the_ends(x: Array, top: Array) -> Array:
-    """0 where one element is infinite and has all, nan elsewhere."""
-    x, top = jax.lax.optimization_barrier((x, top))
-    ones = sum_of(_is_1, x, top, cheap=True) + nan_if_any(x)
-    return jnp.where((top == jnp.finfo(x.dtype).max) & (ones == 1), 0, jnp.nan)
-
-
-def _share_below_1(x: Array, top: Array) -> Array:
-    """The exponential, but 0 where it is 1."""
-    return jnp.exp(x - top) - jnp.floor(jnp.exp(x - top))
-
-
-def _is_1(x: Array, top: Array) -> Array:
-    """1 where the exponential is 1 or infinite, else 0."""
-    return jnp.minimum(jnp.floor(jnp.exp(x - top)), 1)
+def _shares_below_1_and_ones(x: Array, top: Array) -> tuple[Array, Array]:
+    share = jnp.exp(x - top)
+    ones = jnp.floor(share)
+    return share - ones, jnp.minimum(ones, 1)
 
 
 @jax.custom_jvp
