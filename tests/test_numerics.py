@@ -303,6 +303,41 @@ def test_exponentials_and_their_derivatives_in_double_precision(x):
                 np.testing.assert_allclose(derivative(x), np.exp(x), rtol=1e-15)
 
 
+# logarithm
+
+
+def test_the_logarithm_is_exact_to_the_last_digit():
+    x = np.geomspace(1.2e-38, 3.4e38, 200_001, dtype=np.float32)
+    near_1 = np.linspace(0.5, 2, 100_001, dtype=np.float32)
+    x = np.concatenate([x, near_1[near_1 != 1], 1 + np.array([-1, 1], "f4") / 2**23])
+    exact = np.log(x.astype(np.longdouble))
+    got = np.asarray(jax.jit(_numerics.logarithm)(x), np.longdouble)
+    assert np.max(np.abs((got - exact) / exact)) < 1.5 * 2**-24  # the compiler's: 2.0
+
+
+def test_the_logarithm_at_the_ends():
+    x = jnp.array([0, -0.0, 1, INF, -1e-30, -1, -INF, NAN], jnp.float32)
+    want = [-INF, -INF, 0, INF, NAN, NAN, NAN, NAN]
+    for got in compiled_over_few_and_many(_numerics.logarithm, x):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_the_logarithm_and_its_derivatives(x64):
+    with jax.enable_x64(x64):
+        rtol = 1e-15 if x64 else 1e-6
+        x = jnp.array([1e-6, 0.3, 1, 7, 1e6])
+
+        def total(x):
+            return jnp.sum(_numerics.logarithm(x))
+
+        np.testing.assert_allclose(total(x), np.sum(np.log(x)), rtol=rtol)
+        slopes = jax.grad(total)
+        np.testing.assert_allclose(slopes(x), 1 / x, rtol=rtol)
+        curves = jax.grad(lambda x: jnp.sum(slopes(x)))(x)
+        np.testing.assert_allclose(curves, -1 / x**2, rtol=rtol)
+
+
 # log1p_of_share, twice_artanh, log_complement
 
 

@@ -285,7 +285,7 @@ def _logistic(logits: Array, target: Array) -> Array:
     distance = jnp.abs(logits)
     finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
     wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)  # 1 - y above 0, y below
-    return finite * wrong_share + _numerics.log1p_of_share(jnp.exp(-distance))
+    return finite * wrong_share + _numerics.log1p_of_share(_numerics.decay(distance))
 
 
 def _sigmoid_slope(logits: Array, one: Array) -> Array:
@@ -314,7 +314,7 @@ def _weighted_logistic(logits: Array, target: Array, pos_weight: Array) -> Array
     above = 0.5 + 0.5 * jnp.sign(logits)
     wrong_share = no * above + yes * (1 - above)
     return finite * wrong_share + (no + yes) * _numerics.log1p_of_share(
-        jnp.exp(-distance)
+        _numerics.decay(distance)
     )
 
 
@@ -342,7 +342,7 @@ def _log_likelihood(probability: Array, target: Array, min_log: Array) -> Array:
     # Hidden, the bound does not change places with the rest: a maximum keeps a nan of
     # its second operand alone.
     min_log = jax.lax.optimization_barrier(min_log)
-    yes = jnp.maximum(min_log, jnp.log(probability))
+    yes = jnp.maximum(min_log, _numerics.logarithm(probability))
     no = jnp.maximum(min_log, _numerics.log_complement(probability))
     return target * yes + (1 - target) * no
 
@@ -354,5 +354,5 @@ def _log_likelihood(probability: Array, target: Array, min_log: Array) -> Array:
 def _soft_margin(score: Array, target: Array) -> Array:
     wrong = -(target * (target / target)) * score  # 0 is on no side: nan
     return 0.5 * (wrong + jnp.abs(wrong)) + _numerics.log1p_of_share(
-        jnp.exp(-jnp.abs(wrong))
+        _numerics.decay(jnp.abs(wrong))
     )

@@ -151,7 +151,7 @@ def _relative_entropy(log_prediction: Array, target: Array) -> Array:
 
 def _cost(log_prediction: Array, target: Array) -> Array:
     # Of a target below 0 the logarithm is nan; one of 0 is taken for the smallest.
-    log_target = jnp.log(target + jnp.finfo(target.dtype).tiny)
+    log_target = _numerics.logarithm(target + jnp.finfo(target.dtype).tiny)
     return target * (log_target - log_prediction)
 
 
@@ -173,7 +173,7 @@ def _relative_entropy_of_log(log_prediction: Array, log_target: Array) -> Array:
 
 
 def _cost_of_log(log_prediction: Array, log_target: Array) -> Array:
-    return jnp.exp(log_target) * (log_target - log_prediction)
+    return _numerics.exponential(log_target) * (log_target - log_prediction)
 
 
 def _relative_entropy_of_log_at_the_ends(

@@ -249,7 +249,7 @@ def _sigmoid_focal_slope(z, y, no, yes, gamma):
     p, q = _sigmoid(z), _sigmoid(-z)
     wrong = (one - y) * p + y * q
     distance, half = jnp.abs(z), one / 2
-    small = _numerics.log1p_of_share(_numerics.exponential(-distance))
+    small = _numerics.log1p_of_share(_numerics.decay(distance))
     surprise = half * distance + (half - y) * z + small
     steeper = gamma * (one - y - y) * _numerics.ratio(p * q, wrong) * surprise
     focus = (no * (one - y) + yes * y) * _numerics.power(wrong, gamma)
@@ -301,7 +301,7 @@ def _even_sigmoid_focal(logits: Array, target: Array, gamma: Array) -> Array:
     finite = jnp.minimum(distance, jnp.finfo(logits.dtype).max)
     wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)  # 1 - y above 0, y below
     surprise = finite * wrong_share + _numerics.log1p_of_share(
-        _numerics.exponential(-distance)
+        _numerics.decay(distance)
     )
     return _numerics.power(_wrong(logits, target), gamma) * surprise
 
@@ -310,7 +310,7 @@ def _wrong(logits: Array, target: Array) -> Array:
     """Probability of being wrong, (1 - y) p + y (1 - p), where nothing cancels."""
     wrong_share = 0.5 + (0.5 - target) * jnp.sign(logits)
     # A sigmoid of the compiler takes longer than a division by what is at hand.
-    odds = _numerics.exponential(-jnp.abs(logits))
+    odds = _numerics.decay(jnp.abs(logits))
     return wrong_share + (1 - 2 * wrong_share) * (odds / (1 + odds))
 
 
