@@ -52,7 +52,7 @@ def hinge_loss(
     """
     score, target = _sided(where, score, target)
     margin = _inputs.option("margin", margin, (), score)
-    return _numerics.mean_of(_shortfall, score, target, margin, where=where)
+    return _numerics.mean_of(_shortfall, score, target, margin, where=where, light=True)
 
 
 def squared_hinge_loss(
@@ -99,7 +99,9 @@ def squared_hinge_loss(
     """
     score, target = _sided(where, score, target)
     margin = _inputs.option("margin", margin, (), score)
-    return _numerics.mean_of(_squared_hinge, score, target, margin, where=where)
+    return _numerics.mean_of(
+        _squared_hinge, score, target, margin, where=where, light=True
+    )
 
 
 def perceptron_loss(
@@ -141,7 +143,7 @@ def perceptron_loss(
     """
     score, target = _sided(where, score, target)
     none = jnp.zeros((), score.dtype)
-    return _numerics.mean_of(_shortfall, score, target, none, where=where)
+    return _numerics.mean_of(_shortfall, score, target, none, where=where, light=True)
 
 
 def _sided(
