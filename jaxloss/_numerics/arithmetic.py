@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxloss._numerics.derivatives import FEW, refined, slopes
-from jaxloss._numerics.sums import ONE_BY_ONE
+from jaxloss._numerics.sums import FEW_CLASSES
 
 
 @slopes(jax.nn.sigmoid)
@@ -66,7 +66,7 @@ def finite_exponential(x: Array) -> Array:
         value = jnp.exp(x)
         return jnp.where(value < jnp.inf, value, 0)
 
-    if x.dtype != jnp.float32 or x.size <= ONE_BY_ONE:
+    if x.dtype != jnp.float32 or x.size <= FEW_CLASSES:
         return default(x)
 
     def on_cpu(x: Array) -> Array:

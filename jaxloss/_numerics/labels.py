@@ -15,7 +15,14 @@ from jaxloss._numerics.arithmetic import (
 )
 from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
 from jaxloss._numerics.softmax import finite, top
-from jaxloss._numerics.sums import ONE_BY_ONE, highest_of, once, sum_of
+from jaxloss._numerics.sums import (
+    FEW_CLASSES,
+    ONE_BY_ONE,
+    highest_of,
+    once,
+    sum_of,
+    sum_of_classes,
+)
 
 
 def log_odds_against(logits: Array, label: Array) -> Array:
@@ -33,7 +40,7 @@ def _odds_against(
     one_use: bool, logits: Array, label: Array
 ) -> tuple[Array, Array, Array]:
     """Log-odds, and the sum of the others' exponentials below a reference, with it."""
-    if logits.size > ONE_BY_ONE:
+    if logits.size > FEW_CLASSES:
         on_cpu = _odds_below_label
     elif logits.size and one_use:
         on_cpu = _odds_of_few
@@ -67,7 +74,8 @@ def _odds_of_few(logits: Array, label: Array) -> tuple[Array, Array, Array]:
         own = jnp.where(label == i, logits[i], own)
     reference = finite(highest)
     classes, place = _indices(logits, label)
-    others = sum_of(_share_unless_label, logits, classes, place, reference)
+    operands = (logits, classes, place, reference)
+    others = sum_of_classes(_share_unless_label, *operands)
     return _odds(others, reference, highest, own)
 
 

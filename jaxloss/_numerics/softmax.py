@@ -11,7 +11,7 @@ from jaxloss._numerics.arithmetic import (
     log1p_of_share,
 )
 from jaxloss._numerics.derivatives import no_slope, refined, slopes
-from jaxloss._numerics.sums import ONE_BY_ONE, sum_of
+from jaxloss._numerics.sums import FEW_CLASSES, sum_of_classes
 
 
 @slopes(jax.nn.softmax)
@@ -81,11 +81,11 @@ def expected_surprise(weights: Array, logits: Array) -> Array:
 def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
     """With `log_total`."""
     operands = jax.lax.optimization_barrier((weights, logits, top(logits)))
-    if logits.size <= ONE_BY_ONE:
-        ones, below, costs, weight = sum_of(_few_parts, *operands, cheap=True)
+    if logits.size <= FEW_CLASSES:
+        ones, below, costs, weight = sum_of_classes(_few_parts, *operands)
         total = jnp.log1p(below + (ones - 1))
     else:
-        shares, costs, weight = sum_of(_parts, *operands)
+        shares, costs, weight = sum_of_classes(_parts, *operands)
         # Beyond a share of 8/9 the last digits of a sum are not those of its logarithm.
         large = shares > 9 / 8
         total = refined(large, jnp.log(shares), log_total, *operands[1:])
@@ -148,7 +148,7 @@ def log_total(x: Array, top: Array) -> Array:
     nan when no share of the total is defined. The exponentials that are 1 are counted
     apart from the others.
     """
-    others, ones = sum_of(_shares_below_1_and_ones, x, top)
+    others, ones = sum_of_classes(_shares_below_1_and_ones, x, top)
     endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
     total = jnp.where(endless, 0, others + (ones - 1))
     return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)

@@ -17,6 +17,9 @@ from jax.typing import ArrayLike
 #: examples at once, a sum it takes example by example.
 ONE_BY_ONE = 16
 
+#: The same for the classes of an example, over which there is more than one sum.
+FEW_CLASSES = 48
+
 #: Elements up to which light terms of all are taken by one loop.
 ALL_AT_ONCE = 2**10
 
@@ -70,6 +73,7 @@ def sum_of(
     *arrays: Array,
     cheap: bool = False,
     light: bool = False,
+    one_by_one_up_to: int = ONE_BY_ONE,
 ) -> Any:
     """The sum of ``each(*arrays)``, an elementwise function of arrays of one shape.
 
@@ -97,11 +101,15 @@ def sum_of(
 
     if len(shapes) != 1 or length < 2:
         return plain(*arrays)
-    if length <= ONE_BY_ONE:
+    if length <= one_by_one_up_to:
         return _on_cpu(one_by_one, plain, *arrays)
     if cheap and length < MANY and not (light and length <= ALL_AT_ONCE):
         return plain(*arrays)
     return _on_cpu(by_columns, plain, *arrays)
+
+
+sum_of_classes = partial(sum_of, one_by_one_up_to=FEW_CLASSES)
+"""`sum_of` the classes of an example."""
 
 
 def column_sums(each: Callable[..., Any], *arrays: Array, light: bool = False) -> Array:
