@@ -78,11 +78,12 @@ def sum_of(
     """The sum of ``each(*arrays)``, an elementwise function of arrays of one shape.
 
     Where `each` gives a tuple there are several sums, made in one pass. Arrays without
-    axes are shared by the elements. `each` must not close over arrays. On the CPU it is
-    the sum of `column_sums`, unless `each` is cheap, of few operations that a plain sum
-    makes fast, and there are not very many elements. If it is light, of few operations
-    of any kind, one loop takes all of some hundred elements. Derivatives are those of
-    the plain sum, which is what other devices get.
+    axes are shared by the elements. `each` must not close over arrays. On the CPU few
+    elements are added one by one, and of more it is the sum of `column_sums`, unless
+    `each` is cheap, of few operations that a plain sum makes fast, and there are not
+    very many. If it is light, of few operations of any kind, one loop takes all of some
+    hundred elements. Derivatives are those of the plain sum, which is what other
+    devices get.
     """
     shapes = {array.shape for array in arrays if array.ndim}
     length = _length(arrays)
