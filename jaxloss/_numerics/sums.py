@@ -20,9 +20,6 @@ ONE_BY_ONE = 16
 #: The same for the classes of an example, over which there is more than one sum.
 FEW_CLASSES = 48
 
-#: Elements up to which light terms of all are taken by one loop.
-ALL_AT_ONCE = 2**10
-
 #: Elements from which on a plain sum takes XLA on the CPU several times as long.
 MANY = 2**14
 
@@ -41,14 +38,13 @@ def mean_of(
     *arrays: Array,
     where: ArrayLike | None = None,
     cheap: bool = False,
-    light: bool = False,
 ) -> Array:
     """`mean` of ``each(*arrays)``, added up as `sum_of` does.
 
     What `where` leaves out may be anything, also nan.
     """
     if where is None:
-        total = sum_of(each, *arrays, cheap=cheap, light=light)
+        total = sum_of(each, *arrays, cheap=cheap)
         return total / max(*(array.size for array in arrays), 1)
     where = jnp.asarray(where)
     wide = [array.ndim > 0 for array in arrays]
@@ -72,7 +68,6 @@ def sum_of(
     each: Callable[..., Any],
     *arrays: Array,
     cheap: bool = False,
-    light: bool = False,
     one_by_one_up_to: int = ONE_BY_ONE,
 ) -> Any:
     """The sum of ``each(*arrays)``, an elementwise function of arrays of one shape.
@@ -81,9 +76,7 @@ def sum_of(
     axes are shared by the elements. `each` must not close over arrays. On the CPU few
     elements are added one by one, and of more it is the sum of `column_sums`, unless
     `each` is cheap, of few operations that a plain sum makes fast, and there are not
-    very many. If it is light, of few operations of any kind, one loop takes all of some
-    hundred elements. Derivatives are those of the plain sum, which is what other
-    devices get.
+    very many. Derivatives are those of the plain sum, which is what other devices get.
     """
     shapes = {array.shape for array in arrays if array.ndim}
     length = _length(arrays)
@@ -95,7 +88,7 @@ def sum_of(
         return _added(_terms(each, range(length), arrays))
 
     def by_columns(*arrays: Array) -> Any:
-        columns = column_sums(each, *arrays, light=light)
+        columns = column_sums(each, *arrays)
         if columns.ndim == 1:
             return sum_of(lambda x: x, columns, cheap=True)
         return tuple(jax.vmap(lambda x: sum_of(lambda x: x, x, cheap=True))(columns))
@@ -104,7 +97,7 @@ def sum_of(
         return plain(*arrays)
     if length <= one_by_one_up_to:
         return _on_cpu(one_by_one, plain, *arrays)
-    if cheap and length < MANY and not (light and length <= ALL_AT_ONCE):
+    if cheap and length < MANY:
         return plain(*arrays)
     return _on_cpu(by_columns, plain, *arrays)
 
@@ -113,7 +106,7 @@ sum_of_classes = partial(sum_of, one_by_one_up_to=FEW_CLASSES)
 """`sum_of` the classes of an example."""
 
 
-def column_sums(each: Callable[..., Any], *arrays: Array, light: bool = False) -> Array:
+def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
     """Sums of ``each(*arrays)`` over columns, which are `shape_of_columns`.
 
     If each is a tuple, the sums of its parts are the rows. XLA on the CPU makes one
@@ -122,7 +115,7 @@ def column_sums(each: Callable[..., Any], *arrays: Array, light: bool = False) -
     here, the sum of these sums would take them in.
     """
     length, several = _length(arrays), isinstance(jax.eval_shape(each, *arrays), tuple)
-    terms, columns = shape_of_columns(length, several, light)
+    terms, columns = shape_of_columns(length, several)
     *values, last = _terms_of_columns(each, arrays, terms, columns)
     twice = terms * columns - length
     if twice:  # by a constant array, which the loop reads faster than it counts
@@ -186,21 +179,13 @@ def _length(arrays: tuple[Array, ...]) -> int:
     return max(array.size for array in arrays)
 
 
-def shape_of_columns(
-    length: int, several: bool = False, light: bool = False
-) -> tuple[int, int]:
+def shape_of_columns(length: int, several: bool = False) -> tuple[int, int]:
     """Terms of a column, and columns: a multiple of 16, of which a loop is made.
 
-    Those that take few elements twice and have about 8 terms, of long examples 16. Of
-    light terms there are as many as it takes; up to 32 where several sums write down
-    their columns.
+    Those that take few elements twice and have about 8 terms, of long examples 16; or
+    32, where several sums write down their columns.
     """
-    if light and length <= ALL_AT_ONCE:
-        wanted = length / 16
-    elif several:
-        wanted = min(max(length / 32, 8), 32)
-    else:
-        wanted = min(max(length / 128, 8), 16)
+    wanted = min(max(length / 32, 8), 32) if several else min(max(length / 128, 8), 16)
 
     def columns(terms: int) -> int:
         return 16 * math.ceil(length / terms / 16)
@@ -209,7 +194,7 @@ def shape_of_columns(
         taken = terms * columns(terms) / length
         return taken + 0.05 * abs(math.log2(terms / wanted))
 
-    terms = min((n for n in range(2, 65) if columns(n) <= length), key=cost)
+    terms = min((n for n in range(2, 33) if columns(n) <= length), key=cost)
     return terms, columns(terms)
 
 

@@ -112,9 +112,7 @@ def hinge_embedding_loss(
     distance, target = _inputs.elementwise(where, distance=distance, target=target)
     _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target, where)
     margin = _inputs.option("margin", margin, (), distance)
-    return _numerics.mean_of(
-        _attract_or_repel, distance, target, margin, where=where, light=True
-    )
+    return _numerics.mean_of(_attract_or_repel, distance, target, margin, where=where)
 
 
 def margin_ranking_loss(
@@ -167,9 +165,7 @@ def margin_ranking_loss(
     )
     _inputs.require(jnp.abs(target) == 1, "target", "-1 or 1", target, where)
     margin = _inputs.option("margin", margin, (), first)
-    return _numerics.mean_of(
-        _lead_missing, first, second, target, margin, where=where, light=True
-    )
+    return _numerics.mean_of(_lead_missing, first, second, target, margin, where=where)
 
 
 def pairwise_distance(

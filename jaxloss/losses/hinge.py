@@ -52,7 +52,7 @@ def hinge_loss(
     """
     score, target = _sided(where, score, target)
     margin = _inputs.option("margin", margin, (), score)
-    return _numerics.mean_of(_shortfall, score, target, margin, where=where, light=True)
+    return _numerics.mean_of(_shortfall, score, target, margin, where=where)
 
 
 def squared_hinge_loss(
@@ -99,9 +99,7 @@ def squared_hinge_loss(
     """
     score, target = _sided(where, score, target)
     margin = _inputs.option("margin", margin, (), score)
-    return _numerics.mean_of(
-        _squared_hinge, score, target, margin, where=where, light=True
-    )
+    return _numerics.mean_of(_squared_hinge, score, target, margin, where=where)
 
 
 def perceptron_loss(
@@ -143,7 +141,7 @@ def perceptron_loss(
     """
     score, target = _sided(where, score, target)
     none = jnp.zeros((), score.dtype)
-    return _numerics.mean_of(_shortfall, score, target, none, where=where, light=True)
+    return _numerics.mean_of(_shortfall, score, target, none, where=where)
 
 
 def _sided(

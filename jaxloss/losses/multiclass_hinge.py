@@ -210,9 +210,7 @@ def _total(
     def each(score: Array, own: Array, margin: Array) -> Array:
         return of(_shortfalls(score, own, margin))
 
-    total = _numerics.sum_of(each, score, own, margin, light=True) - each(
-        own, own, margin
-    )
+    total = _numerics.sum_of(each, score, own, margin) - each(own, own, margin)
     finite = jnp.isfinite(total)
     careful = partial(_total_at_the_ends, of)
     return _numerics.refined(finite, total, careful, score, label, margin)

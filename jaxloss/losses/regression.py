@@ -122,9 +122,7 @@ def absolute_error(
     prediction, target = _inputs.elementwise(
         where, prediction=prediction, target=target
     )
-    return _numerics.mean_of(
-        _distance, prediction, target, where=where, cheap=True, light=True
-    )
+    return _numerics.mean_of(_distance, prediction, target, where=where, cheap=True)
 
 
 def huber_loss(
@@ -176,7 +174,7 @@ def huber_loss(
         where, prediction=prediction, target=target
     )
     delta = _inputs.option("delta", delta, (), prediction)
-    return _numerics.mean_of(_huber, prediction, target, delta, where=where, light=True)
+    return _numerics.mean_of(_huber, prediction, target, delta, where=where)
 
 
 def smooth_l1_loss(
@@ -232,9 +230,7 @@ def smooth_l1_loss(
         where, prediction=prediction, target=target
     )
     beta = _inputs.option("beta", beta, (), prediction)
-    return _numerics.mean_of(
-        _smooth_distance, prediction, target, beta, where=where, light=True
-    )
+    return _numerics.mean_of(_smooth_distance, prediction, target, beta, where=where)
 
 
 def log_cosh(
