@@ -168,11 +168,11 @@ def log1p_of_share(x: Array) -> Array:
 def twice_artanh(x: Array, y: Array) -> Array:
     """2 artanh(x / y) for x / y in [0, 1/3], where each term of the series is a digit.
 
-    A division comes last, for the compiler computes what is cheaper once for each use.
+    For double precision; in single a polynomial takes less. A division comes last, for
+    the compiler computes what is cheaper once for each use.
     """
     square = (x / y) ** 2
-    terms = 16 if x.dtype == jnp.float64 else 7
-    return x * polynomial(square, *(2 / (2 * k + 1) for k in range(terms))) / y
+    return x * polynomial(square, *(2 / (2 * k + 1) for k in range(16))) / y
 
 
 def log_complement(x: Array) -> Array:
@@ -287,7 +287,7 @@ def lambert_w(x: Array) -> Array:
     tail = -1.2428753672788363e-17 if x.dtype == jnp.float64 else -9.149755188170101e-9
     apart = jax.lax.optimization_barrier(x + 1 / math.e) + tail
     q = jnp.sqrt(2 * math.e * jnp.maximum(apart, 0))
-    series = jnp.polyval(jnp.asarray(_LAMBERT_SERIES[::-1], x.dtype), q)
+    series = polynomial(q, *_LAMBERT_SERIES)
     above = jnp.log1p(jnp.maximum(x, -0.5))
     w = above * (1 - jnp.log1p(jnp.maximum(above, 0)) / (2 + above))
     w = jnp.where(x < -0.1, series, w)
