@@ -287,7 +287,7 @@ def lambert_w(x: Array) -> Array:
     tail = -1.2428753672788363e-17 if x.dtype == jnp.float64 else -9.149755188170101e-9
     apart = jax.lax.optimization_barrier(x + 1 / math.e) + tail
     q = jnp.sqrt(2 * math.e * jnp.maximum(apart, 0))
-    series = polynomial(q, *_LAMBERT_SERIES)
+    series = jnp.polyval(jnp.asarray(_LAMBERT_SERIES[::-1], x.dtype), q)
     above = jnp.log1p(jnp.maximum(x, -0.5))
     w = above * (1 - jnp.log1p(jnp.maximum(above, 0)) / (2 + above))
     w = jnp.where(x < -0.1, series, w)
