@@ -85,13 +85,13 @@ def sum_of(
         return jax.tree.map(jnp.sum, each(*arrays))
 
     def one_by_one(*arrays: Array) -> Any:
-        return _added(_terms(each, range(length), arrays))
+        return _added(_one_by_one(each, arrays))
 
     def by_columns(*arrays: Array) -> Any:
         columns = column_sums(each, *arrays)
-        if columns.ndim == 1:
-            return sum_of(lambda x: x, columns, cheap=True)
-        return tuple(jax.vmap(lambda x: sum_of(lambda x: x, x, cheap=True))(columns))
+        return (
+            jnp.sum(columns) if columns.ndim == 1 else tuple(jnp.sum(columns, (0, 2)))
+        )
 
     if len(shapes) != 1 or length < 2:
         return plain(*arrays)
@@ -107,17 +107,16 @@ sum_of_classes = partial(sum_of, one_by_one_up_to=FEW_CLASSES)
 
 
 def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
-    """Sums of ``each(*arrays)`` over columns, which are `shape_of_columns`.
+    """Sums of ``each(*arrays)`` over columns; of a tuple, (blocks, sums, columns).
 
-    If each is a tuple, the sums of its parts are the rows. XLA on the CPU makes one
-    loop of it, where of a sum over neighbours it makes one for every operation in turn,
-    and none for selections, which it writes to memory before. Without the selection
-    here, the sum of these sums would take them in.
+    XLA on the CPU makes one loop of it, where of a sum over neighbours it makes one for
+    every operation in turn, and none for selections, which it writes to memory before.
+    Without the selection here, the sum of these sums would take them in.
     """
     length, several = _length(arrays), isinstance(jax.eval_shape(each, *arrays), tuple)
-    terms, columns = shape_of_columns(length, several)
-    *values, last = _terms_of_columns(each, arrays, terms, columns)
-    twice = terms * columns - length
+    blocks, columns = blocks_of(length, several) if several else (1, columns_of(length))
+    *values, last = _terms_of_columns(each, arrays, blocks, columns)
+    twice = (len(values) + 1) * columns - length // blocks
     if twice:  # by a constant array, which the loop reads faster than it counts
         first = np.arange(columns) < twice
         last = jax.tree.map(lambda x: jnp.where(first, 0, x), last)
@@ -128,14 +127,18 @@ def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
 
 
 def _as_rows(arrays: Sequence[Array]) -> Array:
-    """The arrays beside one another, each made for itself, example by example.
+    """The rows of the arrays beside one another, each made for itself, one by one.
 
     Of what stacks them, the compiler would make all of the first, then of the second.
     """
     zero, after = jnp.zeros((), arrays[0].dtype), len(arrays) - 1
     rows = [
-        jax.lax.pad(row[None], zero, ((place, after - place, 0), (0, 0, 0)))
-        for place, row in enumerate(arrays)
+        jax.lax.pad(
+            x.reshape(-1, 1, x.shape[-1]),
+            zero,
+            ((0, 0, 0), (place, after - place, 0), (0, 0, 0)),
+        )
+        for place, x in enumerate(arrays)
     ]
     return _added(rows)
 
@@ -148,10 +151,15 @@ def highest_of(each: Callable[..., Array], *arrays: Array) -> Array:
     """The highest of ``each(*arrays)``, nan if one is; by columns, for the CPU."""
     length = _length(arrays)
     if length <= ONE_BY_ONE:
-        return once(functools.reduce(_higher, _terms(each, range(length), arrays)))
-    shape = shape_of_columns(length)
-    columns = functools.reduce(_higher, _terms_of_columns(each, arrays, *shape))
-    return highest_of(lambda x: x, once(columns))
+        return once(functools.reduce(_higher, _one_by_one(each, arrays)))
+    terms = _terms_of_columns(each, arrays, *blocks_of(length))
+    columns = once(functools.reduce(_higher, terms))
+    while columns.ndim > 1:  # the columns of blocks, some of them together
+        height = math.ceil(len(columns) / ONE_BY_ONE)
+        starts = _starts(len(columns), height)
+        rows = [columns[i : i + height] if height > 1 else columns[i] for i in starts]
+        columns = once(functools.reduce(_higher, rows))
+    return highest_of(lambda x: x, columns)
 
 
 def once(x: Array) -> Array:
@@ -166,21 +174,46 @@ def _higher(x: Array, y: Array) -> Array:
     return jnp.where((x >= y) | (x != x), x, y)  # a maximum may lose a nan
 
 
+def _one_by_one(each: Callable[..., Any], arrays: tuple[Array, ...]) -> list[Any]:
+    flat = [x.ravel() if x.ndim else x for x in arrays]
+    return _terms(each, range(_length(arrays)), flat)
+
+
 def _terms_of_columns(
-    each: Callable[..., Any], arrays: tuple[Array, ...], terms: int, columns: int
+    each: Callable[..., Any], arrays: tuple[Array, ...], blocks: int, columns: int
 ) -> list[Any]:
-    """The rows of the columns; the last may start within the one before it."""
-    starts = [*range(0, (terms - 1) * columns, columns), _length(arrays) - columns]
-    rows = [slice(start, start + columns) for start in starts]
-    return _terms(each, rows, arrays)
+    """The rows of the columns of each block."""
+    size = _length(arrays) // blocks
+    rows = [(..., slice(start, start + columns)) for start in _starts(size, columns)]
+    shape = (blocks, size) if blocks > 1 else (size,)
+    return _terms(each, rows, [x.reshape(shape) if x.ndim else x for x in arrays])
 
 
 def _length(arrays: tuple[Array, ...]) -> int:
     return max(array.size for array in arrays)
 
 
-def shape_of_columns(length: int, several: bool = False) -> tuple[int, int]:
-    """Terms of a column, and columns: a multiple of 16, of which a loop is made.
+def _starts(length: int, part: int) -> list[int]:
+    """Of the parts of this length; the last may start within the one before it."""
+    return [*range(0, length - part, part), length - part]
+
+
+def blocks_of(length: int, several: bool = False) -> tuple[int, int]:
+    """Blocks of equal size, and columns of each, of 10 to 15 terms; of several sums 32.
+
+    A loop then reads what it adds in the order it has in memory, which is faster where
+    that is not in a cache near by. Of 16 terms XLA no longer takes a conversion into
+    the loop, of several sums not even of few. One block where no such size divides.
+    """
+    most = 16 * (32 if several else 15)
+    for size in range(most, most * 2 // 3 - 1, -1):
+        if length % size == 0:
+            return length // size, 16
+    return 1, columns_of(length, several)
+
+
+def columns_of(length: int, several: bool = False) -> int:
+    """Columns, a multiple of 16, of which a loop is made.
 
     Those that take few elements twice and have about 8 terms, of long examples 16; or
     32, where several sums write down their columns.
@@ -194,17 +227,15 @@ def shape_of_columns(length: int, several: bool = False) -> tuple[int, int]:
         taken = terms * columns(terms) / length
         return taken + 0.05 * abs(math.log2(terms / wanted))
 
-    terms = min((n for n in range(2, 33) if columns(n) <= length), key=cost)
-    return terms, columns(terms)
+    return columns(min((n for n in range(2, 33) if columns(n) <= length), key=cost))
 
 
 def _terms(
-    each: Callable[..., Any], places: Iterable[int | slice], arrays: tuple[Array, ...]
+    each: Callable[..., Any], places: Iterable[Any], arrays: Iterable[Array]
 ) -> list[Any]:
     """``each(*arrays)`` in each of these places."""
     term = jax.jit(each, inline=True)  # traced once
-    flat = [array.ravel() if array.ndim else array for array in arrays]
-    return [term(*(x[place] if x.ndim else x for x in flat)) for place in places]
+    return [term(*(x[place] if x.ndim else x for x in arrays)) for place in places]
 
 
 def _on_cpu(fast: Callable[..., Array], plain: Callable[..., Array], *args: Any) -> Any:
