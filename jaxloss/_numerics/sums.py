@@ -88,10 +88,8 @@ def sum_of(
         return _added(_one_by_one(each, arrays))
 
     def by_columns(*arrays: Array) -> Any:
-        columns = column_sums(each, *arrays)
-        return (
-            jnp.sum(columns) if columns.ndim == 1 else tuple(jnp.sum(columns, (0, 2)))
-        )
+        totals = jnp.sum(column_sums(each, *arrays), -1)
+        return tuple(totals) if totals.ndim else totals
 
     if len(shapes) != 1 or length < 2:
         return plain(*arrays)
@@ -107,16 +105,17 @@ sum_of_classes = partial(sum_of, one_by_one_up_to=FEW_CLASSES)
 
 
 def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
-    """Sums of ``each(*arrays)`` over columns; of a tuple, (blocks, sums, columns).
+    """Sums of ``each(*arrays)`` over columns, which are `columns_of`.
 
-    XLA on the CPU makes one loop of it, where of a sum over neighbours it makes one for
-    every operation in turn, and none for selections, which it writes to memory before.
-    Without the selection here, the sum of these sums would take them in.
+    If each is a tuple, the sums of its parts are the rows. XLA on the CPU makes one
+    loop of it, where of a sum over neighbours it makes one for every operation in turn,
+    and none for selections, which it writes to memory before. Without the selection
+    here, the sum of these sums would take them in.
     """
     length, several = _length(arrays), isinstance(jax.eval_shape(each, *arrays), tuple)
-    blocks, columns = blocks_of(length, several) if several else (1, columns_of(length))
-    *values, last = _terms_of_columns(each, arrays, blocks, columns)
-    twice = (len(values) + 1) * columns - length // blocks
+    columns = columns_of(length, several)
+    *values, last = _terms_of_columns(each, arrays, 1, columns)
+    twice = (len(values) + 1) * columns - length
     if twice:  # by a constant array, which the loop reads faster than it counts
         first = np.arange(columns) < twice
         last = jax.tree.map(lambda x: jnp.where(first, 0, x), last)
@@ -127,18 +126,14 @@ def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
 
 
 def _as_rows(arrays: Sequence[Array]) -> Array:
-    """The rows of the arrays beside one another, each made for itself, one by one.
+    """The arrays beside one another, each made for itself, example by example.
 
     Of what stacks them, the compiler would make all of the first, then of the second.
     """
     zero, after = jnp.zeros((), arrays[0].dtype), len(arrays) - 1
     rows = [
-        jax.lax.pad(
-            x.reshape(-1, 1, x.shape[-1]),
-            zero,
-            ((0, 0, 0), (place, after - place, 0), (0, 0, 0)),
-        )
-        for place, x in enumerate(arrays)
+        jax.lax.pad(row[None], zero, ((place, after - place, 0), (0, 0, 0)))
+        for place, row in enumerate(arrays)
     ]
     return _added(rows)
 
@@ -198,18 +193,18 @@ def _starts(length: int, part: int) -> list[int]:
     return [*range(0, length - part, part), length - part]
 
 
-def blocks_of(length: int, several: bool = False) -> tuple[int, int]:
-    """Blocks of equal size, and columns of each, of 10 to 15 terms; of several sums 32.
+def blocks_of(length: int) -> tuple[int, int]:
+    """Blocks of equal size, and columns of each, of 10 to 15 terms.
 
-    A loop then reads what it adds in the order it has in memory, which is faster where
-    that is not in a cache near by. Of 16 terms XLA no longer takes a conversion into
-    the loop, of several sums not even of few. One block where no such size divides.
+    A loop then reads the elements in the order they have in memory, which is faster
+    where that is not in a cache near by. Of 16 terms XLA no longer takes a conversion
+    into the loop; of several sums it does not at all, and writes one for the blocks and
+    one for all else, so these have none. One block where no such size divides.
     """
-    most = 16 * (32 if several else 15)
-    for size in range(most, most * 2 // 3 - 1, -1):
+    for size in range(16 * 15, 159, -1):
         if length % size == 0:
             return length // size, 16
-    return 1, columns_of(length, several)
+    return 1, columns_of(length)
 
 
 def columns_of(length: int, several: bool = False) -> int:
