@@ -1,5 +1,8 @@
 """Sums of exponentials, and the probabilities that they make."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -12,6 +15,10 @@ from jaxloss._numerics.arithmetic import (
 )
 from jaxloss._numerics.derivatives import no_slope, refined, slopes
 from jaxloss._numerics.sums import FEW_CLASSES, sum_of_classes
+
+#: Classes up to which one more sum costs less than the pass that it saves: of a trained
+#: network some example of a batch is nearly certain.
+COUNTED_CLASSES = 512
 
 
 @slopes(jax.nn.softmax)
@@ -81,8 +88,9 @@ def expected_surprise(weights: Array, logits: Array) -> Array:
 def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
     """With `log_total`."""
     operands = jax.lax.optimization_barrier((weights, logits, top(logits)))
-    if logits.size <= FEW_CLASSES:
-        ones, below, costs, weight = sum_of_classes(_few_parts, *operands)
+    if logits.size <= COUNTED_CLASSES:
+        each = _few_parts if logits.size <= FEW_CLASSES else _counted_parts
+        ones, below, costs, weight = sum_of_classes(each, *operands)
         total = jnp.log1p(below + (ones - 1))
     else:
         shares, costs, weight = sum_of_classes(_parts, *operands)
@@ -99,12 +107,20 @@ def _parts(weight: Array, logit: Array, highest: Array) -> tuple[Array, ...]:
     return decay(gap), weight * gap, weight
 
 
-def _few_parts(weight: Array, logit: Array, highest: Array) -> tuple[Array, ...]:
+def _counted_parts(
+    weight: Array,
+    logit: Array,
+    highest: Array,
+    share_of: Callable[[Array], Array] = decay,
+) -> tuple[Array, ...]:
     """The exponentials that are 1 are counted apart, as in `log_total`."""
     gap = highest - logit
     at_top = gap == 0
-    below = jnp.where(at_top, 0, jnp.exp(-gap))
+    below = jnp.where(at_top, 0, share_of(gap))
     return at_top.astype(gap.dtype), below, weight * gap, weight
+
+
+_few_parts = partial(_counted_parts, share_of=lambda gap: jnp.exp(-gap))
 
 
 @_expected_surprise.defjvp
@@ -149,15 +165,16 @@ def log_total(x: Array, top: Array) -> Array:
     apart from the others.
     """
     others, ones = sum_of_classes(_shares_below_1_and_ones, x, top)
-    endless = (top == jnp.finfo(x.dtype).max) & jnp.isnan(others) & (ones == 1)
+    endless = (top == jnp.finfo(x.dtype).max) & ~jnp.isfinite(others) & (ones == 1)
     total = jnp.where(endless, 0, others + (ones - 1))
     return jnp.where(ones > 0, jnp.log1p(total), jnp.nan)
 
 
 def _shares_below_1_and_ones(x: Array, top: Array) -> tuple[Array, Array]:
-    share = jnp.exp(x - top)
-    ones = jnp.floor(share)
-    return share - ones, jnp.minimum(ones, 1)
+    """The share of an infinite element is not finite, and it counts; nan is both."""
+    gap = top - x
+    below = jnp.where(gap == 0, 0, decay(gap))
+    return below, jnp.where(gap > 0, 0, 1 + jnp.maximum(0, gap))
 
 
 @jax.custom_jvp

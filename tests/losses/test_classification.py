@@ -55,7 +55,7 @@ def test_integer_and_soft_labels_agree_at_the_hard_points(logits, label, exact):
     np.testing.assert_allclose(soft, exact, rtol=1e-6)
 
 
-@pytest.mark.parametrize("classes", [3, 20, 48, 49, 63, 64, 200, 2048])
+@pytest.mark.parametrize("classes", [3, 20, 48, 49, 63, 64, 200, 512, 513, 2048])
 def test_hard_points_among_many_impossible_classes_and_plain_examples(classes):
     batch = [*HARD_POINTS, ([0.5, 1.0, 0.25], 1, None), ([17.0, 0.0], 1, None)]
     logits = np.full((len(batch), classes), -np.inf, np.float32)
