@@ -113,7 +113,10 @@ def _counted_parts(
     highest: Array,
     share_of: Callable[[Array], Array] = decay,
 ) -> tuple[Array, ...]:
-    """The exponentials that are 1 are counted apart, as in `log_total`."""
+    """The exponentials that are 1 are counted apart, as in `log_total`.
+
+    A nan is kept by the costs alone, for to keep it in the count too takes longer.
+    """
     gap = highest - logit
     at_top = gap == 0
     below = jnp.where(at_top, 0, share_of(gap))
