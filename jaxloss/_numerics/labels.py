@@ -177,8 +177,7 @@ def at_label(x: Array, label: Array) -> Array:
 
 def is_label(x: Array, label: Array) -> Array:
     """Whether a class is the label."""
-    classes, label = _indices(x, label)
-    return classes == label
+    return jnp.arange(x.size, dtype=jnp.int32) == label.astype(jnp.int32)
 
 
 def unless_label(x: Array, label: Array) -> Array:
