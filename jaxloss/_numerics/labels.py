@@ -9,8 +9,8 @@ import numpy as np
 from jax import Array
 
 from jaxloss._numerics.arithmetic import (
+    decay,
     exponential,
-    finite_exponential,
     nan_if_any,
 )
 from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
@@ -24,7 +24,15 @@ from jaxloss._numerics.sums import (
     sum_of_classes,
 )
 
+#: Classes up to which shares are the compiler's own exponentials: of more operations it
+#: gives half of a batch to a second thread, and waits for it longer than that takes.
+SHORT = 256
 
+#: How an element is looked up, or set, at a label that may be none.
+_IF_THERE: Any = {"mode": "drop", "wrap_negative_indices": False}
+
+
+@jax.custom_jvp
 def log_odds_against(logits: Array, label: Array) -> Array:
     """Log-odds of the other classes against the label, nan for a label below 0.
 
@@ -32,41 +40,90 @@ def log_odds_against(logits: Array, label: Array) -> Array:
     Nothing cancels on the way, neither for logits far from 0 nor for a nearly certain
     label; where the odds are below the smallest positive number it is -inf.
     """
-    return _odds_against(True, logits, label)[0]
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _odds_against(
-    one_use: bool, logits: Array, label: Array
-) -> tuple[Array, Array, Array]:
-    """Log-odds, and the sum of the others' exponentials below a reference, with it."""
     if logits.size > FEW_CLASSES:
         on_cpu = _odds_below_label
-    elif logits.size and one_use:
-        on_cpu = _odds_of_few
     else:
-        on_cpu = _odds_below_highest
+        on_cpu = _odds_of_few if logits.size else _odds_below_highest
     return jax.lax.platform_dependent(
         logits, label, cpu=on_cpu, default=_odds_below_highest
     )
 
 
-@_odds_against.defjvp
-def _odds_against_jvp(_, primals, tangents):
-    value = log_odds, others, reference = _odds_against(False, *primals)
-    logits, label, reference = jax.lax.optimization_barrier((*primals, reference))
-    others = jnp.where(jnp.isnan(log_odds), 0, others)
-    own = is_label(logits, label)
-    slope = jnp.where(own, -others, finite_exponential(logits - reference))
-    # A division is done once for each example, and all before it: the compiler takes
-    # what is cheaper into the pass over the classes, and computes it for each of them.
-    whole = jnp.where(others > 0, others, jnp.inf)
-    pull = jnp.sum(slope * tangents[0])
-    rise = jnp.sum(jnp.where(own, 0, slope) * tangents[0])
-    return value, (pull / whole, rise, jnp.zeros_like(reference))
+@log_odds_against.defjvp
+def _log_odds_against_jvp(primals, tangents):
+    log_odds, others, shares = _odds_and_shares(*primals)
+    return log_odds, _changes(log_odds, others, shares, primals[1], tangents[0])[0]
 
 
-def _odds_of_few(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+@jax.custom_jvp
+def _odds_and_shares(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+    """Log-odds, and the others' exponentials below the highest: their sum, and each.
+
+    On the CPU a gradient takes these from memory, for to make them again takes longer.
+    """
+    many = logits.size > FEW_CLASSES
+    reference = once(top(logits)) if many else top(logits)
+
+    def kept(logits: Array, label: Array, reference: Array) -> tuple[Array, Array]:
+        if many:
+            shares = _shares(logits, reference).at[label].set(0, **_IF_THERE)
+        else:
+            shares = _shares_of_others(logits, label, reference)
+        shares = jax.lax.optimization_barrier(shares)
+        return jnp.sum(shares), shares
+
+    def made_again(*operands: Array) -> tuple[Array, Array]:
+        again = jax.lax.optimization_barrier(operands)
+        return jnp.sum(_shares_of_others(*operands)), _shares_of_others(*again)
+
+    others, shares = jax.lax.platform_dependent(
+        logits, label, reference, cpu=kept, default=made_again
+    )
+    log_odds = once(_odds(others, _highest(logits), at_label(logits, label)))
+    return log_odds, others, shares
+
+
+@_odds_and_shares.defjvp
+def _odds_and_shares_jvp(primals, tangents):
+    value = _odds_and_shares(*primals)
+    return value, _changes(*value, primals[1], tangents[0])
+
+
+def _changes(
+    log_odds: Array, others: Array, shares: Array, label: Array, change: Array
+) -> tuple[Array, Array, Array]:
+    """Of the log-odds, the sum and the shares; none where the log-odds are nan."""
+    defined = (others > 0) & ~jnp.isnan(log_odds)
+    whole, fall = jnp.where(defined, others, jnp.inf), jnp.where(defined, -others, 0)
+    shares = jnp.where(shares >= 0, shares, 0)
+
+    def by_selection(change: Array, shares: Array, fall: Array, label: Array) -> Array:
+        return jnp.sum(jnp.where(is_label(change, label), fall, shares) * change)
+
+    def by_look_up(change: Array, shares: Array, fall: Array, label: Array) -> Array:
+        own = change.at[label].get(**_IF_THERE, fill_value=0)
+        return fall * own + jnp.sum(shares * change)
+
+    pull = jax.lax.platform_dependent(
+        *(change, shares, fall, label),
+        cpu=by_look_up if shares.size > FEW_CLASSES else by_selection,
+        default=by_selection,
+    )
+    rises = shares * change
+    return pull / whole, jnp.sum(rises), rises
+
+
+def _shares_of_others(logits: Array, label: Array, reference: Array) -> Array:
+    return jnp.where(is_label(logits, label), 0, _shares(logits, reference))
+
+
+def _shares(logits: Array, reference: Array) -> Array:
+    """None is above 1, an infinite one is 1, and that of nan is nan."""
+    gap = jnp.maximum(0, reference - logits)
+    return jnp.exp(-gap) if logits.size <= SHORT else decay(gap)
+
+
+def _odds_of_few(logits: Array, label: Array) -> Array:
     """One by one, of which the compiler makes one loop over the examples."""
     highest = functools.reduce(jnp.maximum, logits)
     own = jnp.full((), jnp.nan, logits.dtype)
@@ -76,43 +133,42 @@ def _odds_of_few(logits: Array, label: Array) -> tuple[Array, Array, Array]:
     classes, place = _indices(logits, label)
     operands = (logits, classes, place, reference)
     others = sum_of_classes(_share_unless_label, *operands)
-    return _odds(others, reference, highest, own)
+    return _odds(others, highest, own)
 
 
-def _odds_below_label(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+def _odds_below_label(logits: Array, label: Array) -> Array:
     """In one pass, but where the label is so improbable that it might overflow."""
     own = at_label(logits, label)
     # Whole numbers: of indices in floating ones XLA makes more than one loop.
     classes = jnp.arange(logits.size, dtype=jnp.int32)
     others = sum_of(_share_of_other, logits, classes, label.astype(jnp.int32), own)
-    value = jnp.log(others), others, own
     known = (others < 2.0**64) | (label < 0)
-    return refined(known, value, _odds_below_highest, logits, label)
+    return refined(known, jnp.log(others), _odds_below_highest, logits, label)
 
 
 def _share_of_other(logits: Array, classes: Array, label: Array, own: Array) -> Array:
     return jnp.where(classes == label, 0, exponential(logits - own))
 
 
-def _odds_below_highest(logits: Array, label: Array) -> tuple[Array, Array, Array]:
+def _odds_below_highest(logits: Array, label: Array) -> Array:
     """For all logits, by their highest, and without a selection."""
     reference = top(logits)
     classes, place = _indices(logits, label)
     classes = _kept(classes) if logits.size > ONE_BY_ONE else classes
     operands = (logits, classes, place, reference)
     others = once(sum_of(_share_unless_label, *operands, cheap=True))
-    highest = jax.lax.stop_gradient(jnp.max(logits, initial=-jnp.inf))
-    return _odds(others, reference, highest, at_label(logits, label))
+    return _odds(others, _highest(logits), at_label(logits, label))
 
 
-def _odds(
-    others: Array, reference: Array, highest: Array, own: Array
-) -> tuple[Array, Array, Array]:
+def _highest(logits: Array) -> Array:
+    return jax.lax.stop_gradient(jnp.max(logits, initial=-jnp.inf))
+
+
+def _odds(others: Array, highest: Array, own: Array) -> Array:
     alone = (others == 0) & (own > -jnp.inf)
     log_others = jnp.log(jnp.where(alone, 1, others))
     certain = alone | ((own == jnp.inf) & (others < 1))
-    log_odds = jnp.where(certain, -jnp.inf, (highest - own) + log_others)
-    return log_odds, others, reference
+    return jnp.where(certain, -jnp.inf, (highest - own) + log_others)
 
 
 def _share_unless_label(
