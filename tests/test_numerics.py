@@ -253,7 +253,7 @@ def test_mean_of_is_the_mean_of_the_kept_elements():
     assert _numerics.mean_of(jnp.square, jnp.zeros((0, 3))) == 0
 
 
-# exponential, finite_exponential
+# exponential, decay
 
 
 def compiled_over_few_and_many(function, x):
@@ -264,12 +264,11 @@ def compiled_over_few_and_many(function, x):
         yield from np.asarray(got, np.float64).reshape(copies, -1)
 
 
-def test_exponentials_are_exact_to_the_last_digit():
+def test_the_exponential_is_exact_to_the_last_digit():
     x = np.linspace(-87.3, 87.9, 200_001, dtype=np.float32)
     exact = np.exp(x.astype(np.longdouble))
-    for function in (_numerics.exponential, _numerics.finite_exponential):
-        got = np.asarray(jax.jit(function)(x), np.longdouble)
-        assert np.max(np.abs(got - exact) / exact) < 1.5 * 2**-24  # the compiler's: 1.4
+    got = np.asarray(jax.jit(_numerics.exponential)(x), np.longdouble)
+    assert np.max(np.abs(got - exact) / exact) < 1.5 * 2**-24  # the compiler's: 1.4
 
 
 def test_decay_is_exact_to_the_last_digit_and_knows_its_ends():
@@ -283,15 +282,13 @@ def test_decay_is_exact_to_the_last_digit_and_knows_its_ends():
         assert not np.isfinite(got[-1])
 
 
-def test_exponentials_at_the_ends():
+def test_the_exponential_at_the_ends():
     x = jnp.array([-INF, -HUGE, -104, -88, 0, 89, HUGE, INF, NAN], jnp.float32)
-    plain = [0, 0, 0, 0, 1, INF, INF, INF, NAN]
-    finite = [0, 0, 0, 0, 1, 0, 0, 0, 0]
-    both = ((_numerics.exponential, plain), (_numerics.finite_exponential, finite))
-    for function, want in both:
-        for got in compiled_over_few_and_many(function, x):
-            np.testing.assert_allclose(got, want, atol=1e-37)
-        np.testing.assert_allclose(jax.vmap(jax.grad(function))(x), want, atol=1e-37)
+    want = [0, 0, 0, 0, 1, INF, INF, INF, NAN]
+    for got in compiled_over_few_and_many(_numerics.exponential, x):
+        np.testing.assert_allclose(got, want, atol=1e-37)
+    slopes = jax.vmap(jax.grad(_numerics.exponential))(x)
+    np.testing.assert_allclose(slopes, want, atol=1e-37)
 
 
 def falling(x):
@@ -301,7 +298,7 @@ def falling(x):
 @pytest.mark.parametrize("x", [-100.0, -1.5, 0.0, 3.0, 100.0])
 def test_exponentials_and_their_derivatives_in_double_precision(x):
     with jax.enable_x64(True):
-        for function in (_numerics.exponential, _numerics.finite_exponential, falling):
+        for function in (_numerics.exponential, falling):
             for derivative in (function, jax.grad(function), jax.hessian(function)):
                 np.testing.assert_allclose(derivative(x), np.exp(x), rtol=1e-15)
 

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxloss._numerics.derivatives import FEW, refined, slopes
-from jaxloss._numerics.sums import FEW_CLASSES
 
 
 @slopes(jax.nn.sigmoid)
@@ -53,30 +52,6 @@ def decay(x: Array) -> Array:
 
 decay.defjvps(lambda change, value, x: -change * value)
 
-
-@jax.custom_jvp
-def finite_exponential(x: Array) -> Array:
-    """`exponential`, but 0 where that is infinite or nan; of the classes of an example.
-
-    Of few it is the compiler's own: of more operations XLA on the CPU gives half of a
-    small batch to a second thread, and waits for it longer than for all else.
-    """
-
-    def default(x: Array) -> Array:
-        value = jnp.exp(x)
-        return jnp.where(value < jnp.inf, value, 0)
-
-    if x.dtype != jnp.float32 or x.size <= FEW_CLASSES:
-        return default(x)
-
-    def on_cpu(x: Array) -> Array:
-        return _exp_within_88(jnp.where(jnp.abs(x) < 88, x, -88).astype(x.dtype))
-
-    return jax.lax.platform_dependent(x, cpu=on_cpu, default=default)
-
-
-finite_exponential.defjvps(lambda change, value, x: change * value)
-
 #: (exp(r) - 1 - r) / r^2, the largest error of exp(r) least for |r| <= log(2) / 2.
 _EXP_SERIES = (0.49999994, 0.16666521, 0.04166839, 0.008368711, 0.001381461)
 
@@ -100,8 +75,9 @@ def logarithm(x: Array) -> Array:
     """log(x), by operations that XLA on the CPU makes a faster loop of than of its own.
 
     On the CPU and in float32 what is below 2^-126 counts as 0. Of a single number, as
-    a sum of few adds them, it is the compiler's own, for the reason of
-    `finite_exponential`.
+    a sum of few adds them, it is the compiler's own: of more operations XLA on the CPU
+    gives half of a small batch to a second thread, and waits for it longer than for all
+    else.
     """
     if x.dtype != jnp.float32 or x.ndim == 0:
         return jnp.log(x)

@@ -9,12 +9,11 @@ import numpy as np
 from jax import Array
 
 from jaxloss._numerics.arithmetic import (
-    decay,
     exponential,
     nan_if_any,
 )
 from jaxloss._numerics.derivatives import FEW, no_slope, refined, slopes
-from jaxloss._numerics.softmax import finite, top
+from jaxloss._numerics.softmax import finite, shares_below, top
 from jaxloss._numerics.sums import (
     FEW_CLASSES,
     ONE_BY_ONE,
@@ -23,10 +22,6 @@ from jaxloss._numerics.sums import (
     sum_of,
     sum_of_classes,
 )
-
-#: Classes up to which shares are the compiler's own exponentials: of more operations it
-#: gives half of a batch to a second thread, and waits for it longer than that takes.
-SHORT = 256
 
 #: How an element is looked up, or set, at a label that may be none.
 _IF_THERE: Any = {"mode": "drop", "wrap_negative_indices": False}
@@ -66,7 +61,7 @@ def _odds_and_shares(logits: Array, label: Array) -> tuple[Array, Array, Array]:
 
     def kept(logits: Array, label: Array, reference: Array) -> tuple[Array, Array]:
         if many:
-            shares = _shares(logits, reference).at[label].set(0, **_IF_THERE)
+            shares = shares_below(reference, logits).at[label].set(0, **_IF_THERE)
         else:
             shares = _shares_of_others(logits, label, reference)
         shares = jax.lax.optimization_barrier(shares)
@@ -114,13 +109,7 @@ def _changes(
 
 
 def _shares_of_others(logits: Array, label: Array, reference: Array) -> Array:
-    return jnp.where(is_label(logits, label), 0, _shares(logits, reference))
-
-
-def _shares(logits: Array, reference: Array) -> Array:
-    """None is above 1, an infinite one is 1, and that of nan is nan."""
-    gap = jnp.maximum(0, reference - logits)
-    return jnp.exp(-gap) if logits.size <= SHORT else decay(gap)
+    return jnp.where(is_label(logits, label), 0, shares_below(reference, logits))
 
 
 def _odds_of_few(logits: Array, label: Array) -> Array:

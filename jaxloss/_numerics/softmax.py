@@ -1,7 +1,7 @@
 """Sums of exponentials, and the probabilities that they make."""
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ from jax import Array
 from jaxloss._numerics.arithmetic import (
     decay,
     expectation,
-    finite_exponential,
     log1p_of_share,
 )
 from jaxloss._numerics.derivatives import no_slope, refined, slopes
@@ -19,6 +18,10 @@ from jaxloss._numerics.sums import FEW_CLASSES, sum_of_classes
 #: Classes up to which one more sum costs less than the pass that it saves: of a trained
 #: network some example of a batch is nearly certain.
 COUNTED_CLASSES = 512
+
+#: Classes up to which shares are the compiler's own exponentials: of more operations it
+#: gives half of a batch to a second thread, and waits for it longer than that takes.
+SHORT = 256
 
 
 @slopes(jax.nn.softmax)
@@ -75,28 +78,88 @@ def finite(x: Array) -> Array:
     return jnp.clip(x, -bound, bound)
 
 
+@jax.custom_jvp
 def expected_surprise(weights: Array, logits: Array) -> Array:
     """The sum of -weight log-probability.
 
     A weight of 0 wins, as in `expectation`; nan where no probability is defined. Its
     slopes are the true ones, in a pass of their own.
     """
-    return _expected_surprise(weights, logits)[0]
+    operands = jax.lax.optimization_barrier((weights, logits, top(logits)))
+    return _surprise_and_total(*operands)[0]
+
+
+@expected_surprise.defjvp
+def _expected_surprise_jvp(primals, tangents):
+    value = _surprise_and_shares(*primals)
+    return value[0], _changes(value, primals, tangents)[0]
 
 
 @jax.custom_jvp
-def _expected_surprise(weights: Array, logits: Array) -> tuple[Array, Array]:
-    """With `log_total`."""
+def _surprise_and_shares(weights: Array, logits: Array) -> tuple[Array, Array, Array]:
+    """With the surprise, `log_total` and the exponentials that it is made of.
+
+    On the CPU a gradient takes those of few classes from memory, for to make them again
+    takes longer.
+    """
+
+    def kept(weights: Array, logits: Array, highest: Array) -> Any:
+        shares = jax.lax.optimization_barrier(shares_below(highest, logits))
+        return *_surprise_and_total(weights, logits, highest, shares), shares
+
+    def made_again(*operands: Array) -> Any:
+        _, logits, highest = jax.lax.optimization_barrier(operands)
+        return *_surprise_and_total(*operands), shares_below(highest, logits)
+
     operands = jax.lax.optimization_barrier((weights, logits, top(logits)))
-    if logits.size <= COUNTED_CLASSES:
-        each = _few_parts if logits.size <= FEW_CLASSES else _counted_parts
-        ones, below, costs, weight = sum_of_classes(each, *operands)
+    fastest = kept if logits.size <= SHORT else made_again
+    return jax.lax.platform_dependent(*operands, cpu=fastest, default=made_again)
+
+
+@_surprise_and_shares.defjvp
+def _surprise_and_shares_jvp(primals, tangents):
+    value = _surprise_and_shares(*primals)
+    return value, _changes(value, primals, tangents)
+
+
+def _changes(value, primals, tangents) -> tuple[Array, Array, Array]:
+    """Of the surprise, the total and the shares; none where the surprise is nan."""
+    (loss, total, shares), (weights_change, change) = value, tangents
+    weights, logits, highest, total = jax.lax.optimization_barrier(
+        (*primals, top(primals[1]), total)
+    )
+    shares = jnp.where(shares >= 0, shares, 0)
+    # Divisions are done once for each example, and not for each of its classes. The
+    # selection keeps the compiler from taking the sum into the pass over these.
+    known = jnp.where(jnp.isnan(loss), jnp.inf, 1)
+    whole = jnp.where(known == 1, jnp.sum(weights), 0)
+    least = jnp.where(known == 1, jnp.exp(-total), 0)
+    slope = shares * (whole * least / known) - weights * (1 / known)
+    cost = (highest - logits + total) * (1 / known)
+    pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
+    pull += jnp.sum(jnp.where(jnp.isfinite(cost), cost, 0) * weights_change)
+    rises = shares * change
+    return pull, jnp.sum(rises) * (least / known), rises
+
+
+def shares_below(highest: Array, logit: Array) -> Array:
+    """Exponentials below the highest: of an infinite logit 1, of nan nan."""
+    gap = jnp.maximum(0, highest - logit)
+    return jnp.exp(-gap) if logit.size <= SHORT else decay(gap)
+
+
+def _surprise_and_total(
+    weights: Array, logits: Array, highest: Array, *shares: Array
+) -> tuple[Array, Array]:
+    operands = (weights, logits, highest)
+    if shares or logits.size <= COUNTED_CLASSES:
+        each = partial(_counted_parts, of_few=logits.size <= FEW_CLASSES)
+        ones, below, costs, weight = sum_of_classes(each, *operands, *shares)
         total = jnp.log1p(below + (ones - 1))
     else:
-        shares, costs, weight = sum_of_classes(_parts, *operands)
+        sums, costs, weight = sum_of_classes(_parts, *operands)
         # Beyond a share of 8/9 the last digits of a sum are not those of its logarithm.
-        large = shares > 9 / 8
-        total = refined(large, jnp.log(shares), log_total, *operands[1:])
+        total = refined(sums > 9 / 8, jnp.log(sums), log_total, *operands[1:])
     loss = costs + weight * total
     careful = _expected_surprise_at_the_ends
     return refined(jnp.isfinite(loss), (loss, total), careful, *operands)
@@ -108,10 +171,7 @@ def _parts(weight: Array, logit: Array, highest: Array) -> tuple[Array, ...]:
 
 
 def _counted_parts(
-    weight: Array,
-    logit: Array,
-    highest: Array,
-    share_of: Callable[[Array], Array] = decay,
+    weight: Array, logit: Array, highest: Array, *share: Array, of_few: bool
 ) -> tuple[Array, ...]:
     """The exponentials that are 1 are counted apart, as in `log_total`.
 
@@ -119,31 +179,9 @@ def _counted_parts(
     """
     gap = highest - logit
     at_top = gap == 0
-    below = jnp.where(at_top, 0, share_of(gap))
+    exponential = share[0] if share else jnp.exp(-gap) if of_few else decay(gap)
+    below = jnp.where(at_top, 0, exponential)
     return at_top.astype(gap.dtype), below, weight * gap, weight
-
-
-_few_parts = partial(_counted_parts, share_of=lambda gap: jnp.exp(-gap))
-
-
-@_expected_surprise.defjvp
-def _expected_surprise_jvp(primals, tangents):
-    loss, total = _expected_surprise(*primals)
-    (weights, logits), (weights_change, change) = primals, tangents
-    weights, logits, highest, total = jax.lax.optimization_barrier(
-        (weights, logits, top(logits), total)
-    )
-    # Of an infinite logit it is all, of nan nothing.
-    share = finite_exponential(jnp.minimum(0, logits - highest - total))
-    # Divisions are done once for each example, and not for each of its classes. The
-    # selection keeps the compiler from taking the sum into the pass over these.
-    known = jnp.where(jnp.isnan(loss), jnp.inf, 1)
-    whole = jnp.where(known == 1, jnp.sum(weights), 0) / known
-    slope = share * whole - weights * (1 / known)
-    cost = (highest - logits + total) * (1 / known)
-    pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
-    pull += jnp.sum(jnp.where(jnp.isfinite(cost), cost, 0) * weights_change)
-    return (loss, total), (pull, jnp.sum(share * change) / known)
 
 
 def _expected_surprise_at_the_ends(

@@ -133,6 +133,36 @@ def test_a_small_weight_of_a_label_far_behind_keeps_its_gradient(classes, behind
     np.testing.assert_allclose(weighted[jnp.array([3, 7])], [-1e-6, 1e-6], rtol=1e-5)
 
 
+@pytest.mark.parametrize("classes", [10, 40, 100, 300, 1000])
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_one_bad_logit_is_seen_with_the_gradient_too(classes, bad):
+    # In a large batch: there the compiler fuses maxima, which may lose a nan.
+    size, rng = 1024, np.random.default_rng(classes)
+    logits = rng.normal(size=(size, classes)).astype(np.float32)
+    label = rng.integers(0, classes, size)
+    rows = np.arange(size)
+    other = (label + 1 + rows % (classes - 1)) % classes
+    spoilt = logits.copy()
+    spoilt[rows[::2], other[::2]] = bad
+    spoilt[rows[1::4], label[1::4]] = jnp.nan
+    bad_one = (rows % 4 == 1) | (rows % 2 == 0)
+    soft = np.full((size, classes), 0.1 / (classes - 1), np.float32)
+    soft[rows, label] = 0.9
+    for loss, target in ((_xent, label), (losses.softmax_cross_entropy, soft)):
+        results = jax.jit(jax.vmap(jax.value_and_grad(loss)))
+        clean, clean_gradient = results(logits, target)
+        value, gradient = results(spoilt, target)
+        at_inf = (rows % 2 == 0) & np.isinf(bad)
+        np.testing.assert_array_equal(np.isinf(value), at_inf)
+        np.testing.assert_array_equal(np.isnan(value), bad_one & ~at_inf)
+        np.testing.assert_array_equal(gradient[bad_one & ~at_inf], 0)
+        assert not np.isnan(gradient).any()
+        np.testing.assert_allclose(value[~bad_one], clean[~bad_one], rtol=1e-6)
+        np.testing.assert_allclose(
+            gradient[~bad_one], clean_gradient[~bad_one], rtol=1e-5, atol=1e-9
+        )
+
+
 def test_optax_cancels_where_we_do_not():
     logits = jnp.array([1e8, 1e8])
     peer = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.array(0))
