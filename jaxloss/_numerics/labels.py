@@ -186,7 +186,8 @@ def _squared_gap(classes: Array, label: Array, dtype: Any) -> Array:
 def _indices(logits: Array, label: Array) -> tuple[Array, Array]:
     """All class indices, and the label as one of them.
 
-    Counted in floating numbers where these are exact: they compile to faster programs.
+    Counted in floating numbers where these are exact, as the shares they are beside.
+    Not for a pass over a batch: without AVX-512 XLA converts them one by one there.
     """
     exact = logits.size <= 1 / jnp.finfo(logits.dtype).eps
     dtype = logits.dtype if exact else label.dtype
