@@ -128,12 +128,11 @@ def _changes(value, primals, tangents) -> tuple[Array, Array, Array]:
     weights, logits, highest, total = jax.lax.optimization_barrier(
         (*primals, top(primals[1]), total)
     )
-    shares = jnp.where(shares >= 0, shares, 0)
     # Divisions are done once for each example, and not for each of its classes. The
     # selection keeps the compiler from taking the sum into the pass over these.
     known = jnp.where(jnp.isnan(loss), jnp.inf, 1)
     whole = jnp.where(known == 1, jnp.sum(weights), 0)
-    least = jnp.where(known == 1, jnp.exp(-total), 0)
+    least = jnp.exp(-total)  # the share of the highest
     slope = shares * (whole * least / known) - weights * (1 / known)
     cost = (highest - logits + total) * (1 / known)
     pull = jnp.sum(jnp.where(jnp.isfinite(slope), slope, 0) * change)
