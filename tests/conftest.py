@@ -6,7 +6,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # What concerns no mesh runs on the first of them alone.
 jax.config.update("jax_num_cpu_devices", 8)
-# Else JAX adds a note to an error, which a doctest of early Python 3.11 takes for its end.
+# Else JAX adds a note to an error, which a doctest of early 3.11 takes for its end.
 jax.config.update("jax_traceback_filtering", "off")
 
 
