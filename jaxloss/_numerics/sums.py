@@ -23,6 +23,10 @@ FEW_CLASSES = 48
 #: Elements from which on a plain sum takes XLA on the CPU several times as long.
 MANY = 2**14
 
+#: Of more terms XLA on the CPU takes no conversion into a loop: it writes the example
+#: in float32 before, which of bfloat16 takes up to six times as long as the loop.
+MOST_TERMS = 15
+
 
 def mean(values: Array, where: ArrayLike | None = None) -> Array:
     """Averages over the elements kept by `where`; 0 when there are none."""
@@ -197,11 +201,11 @@ def blocks_of(length: int) -> tuple[int, int]:
     """Blocks of equal size, and columns of each, of 10 to 15 terms.
 
     A loop then reads the elements in the order they have in memory, which is faster
-    where that is not in a cache near by. Of 16 terms XLA no longer takes a conversion
-    into the loop; of several sums it does not at all, and writes one for the blocks and
-    one for all else, so these have none. One block where no such size divides.
+    where that is not in a cache near by. Of several sums XLA writes one conversion for
+    the blocks and one for all else, so these have none. One block where no such size
+    divides.
     """
-    for size in range(16 * 15, 159, -1):
+    for size in range(16 * MOST_TERMS, 159, -1):
         if length % size == 0:
             return length // size, 16
     return 1, columns_of(length)
@@ -210,10 +214,11 @@ def blocks_of(length: int) -> tuple[int, int]:
 def columns_of(length: int, several: bool = False) -> int:
     """Columns, a multiple of 16, of which a loop is made.
 
-    Those that take few elements twice and have about 8 terms, of long examples 16; or
+    Those that take few elements twice and have about 8 terms, of long examples 15; or
     32, where several sums write down their columns.
     """
-    wanted = min(max(length / 32, 8), 32) if several else min(max(length / 128, 8), 16)
+    most, least_columns = (32, 32) if several else (MOST_TERMS, 128)
+    wanted = min(max(length / least_columns, 8), most)
 
     def columns(terms: int) -> int:
         return 16 * math.ceil(length / terms / 16)
@@ -222,7 +227,8 @@ def columns_of(length: int, several: bool = False) -> int:
         taken = terms * columns(terms) / length
         return taken + 0.05 * abs(math.log2(terms / wanted))
 
-    return columns(min((n for n in range(2, 33) if columns(n) <= length), key=cost))
+    counts = (n for n in range(2, most + 1) if columns(n) <= length)
+    return columns(min(counts, key=cost))
 
 
 def _terms(
