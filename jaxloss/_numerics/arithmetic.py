@@ -20,14 +20,15 @@ def exponential(x: Array) -> Array:
     """exp(x), by operations that XLA on the CPU makes a faster loop of than of its own.
 
     A plain sum over it is slower there: use `sum_of`. On the CPU and in float32 what is
-    below 2^-126 is 0, and what is above 2^127.5 infinite.
+    below 2^-125.5 is 0.
     """
     if x.dtype != jnp.float32:
         return jnp.exp(x)
 
     def on_cpu(x: Array) -> Array:
         held = jnp.where(x > 89, 89, x)
-        return _exp_within_88(jnp.where(held < -88, -88, held).astype(x.dtype))
+        held = jnp.where(held < -87.3, -87.3, held).astype(x.dtype)
+        return _exp_within_88(held, halvings=1)
 
     return jax.lax.platform_dependent(x, cpu=on_cpu, default=jnp.exp)
 
@@ -56,18 +57,19 @@ decay.defjvps(lambda change, value, x: -change * value)
 _EXP_SERIES = (0.49999994, 0.16666521, 0.04166839, 0.008368711, 0.001381461)
 
 
-def _exp_within_88(x: Array) -> Array:
+def _exp_within_88(x: Array, halvings: int = 0) -> Array:
     """By Cody and Waite, *Software Manual for the Elementary Functions*, 1980, ch. 6.
 
     exp(x) is 2^n exp(r). Added to a number of this size, x / log(2) is rounded to n,
-    which then stands in the last bits, 127 more, as in the exponent of 2^n.
+    which then stands in the last bits, 127 more, as in the exponent of 2^n. That is no
+    number for n = 128: the half of it is, and twice exp(r).
     """
-    large = jnp.float32(1.5 * 2**23 + 127)
+    large = jnp.float32(1.5 * 2**23 + 127 - halvings)
     bits = jax.lax.bitcast_convert_type(x * jnp.float32(1 / math.log(2)) + large, "i4")
     n = (bits - jax.lax.bitcast_convert_type(large, "i4")).astype(x.dtype)
     r = x - n * 0.693359375 - n * -2.1219444e-4  # log(2), of which few bits at first
     power = jax.lax.bitcast_convert_type(jax.lax.shift_left(bits, 23), x.dtype)
-    return polynomial(r, 1, 1, *_EXP_SERIES) * power
+    return polynomial(r, *(c * 2**halvings for c in (1, 1, *_EXP_SERIES))) * power
 
 
 @jax.custom_jvp

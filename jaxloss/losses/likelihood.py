@@ -218,12 +218,12 @@ def _log_root_two_pi(full: bool) -> float:
 
 
 @_numerics.slopes(
-    lambda x, y: jnp.exp(x) - _not_negative(y),
+    lambda x, y: _numerics.exponential(x) - _not_negative(y),
     lambda x, y: -x + _numerics.nan_if_negative(y),
 )
 def _poisson_of_log_rate(log_rate: Array, target: Array) -> Array:
-    # Not `exponential`: the loss is finite as long as the rate is.
-    return jnp.exp(log_rate) - _not_negative(target) * _finite(log_rate)
+    rate = _numerics.exponential(log_rate)
+    return rate - _not_negative(target) * _finite(log_rate)
 
 
 @_numerics.slopes(
