@@ -109,7 +109,7 @@ sum_of_classes = partial(sum_of, one_by_one_up_to=FEW_CLASSES)
 
 
 def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
-    """Sums of ``each(*arrays)`` over columns, which are `columns_of`.
+    """Sums of ``each(*arrays)`` over columns, some of them of blocks.
 
     If each is a tuple, the sums of its parts are the rows. XLA on the CPU makes one
     loop of it, where of a sum over neighbours it makes one for every operation in turn,
@@ -117,16 +117,19 @@ def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
     here, the sum of these sums would take them in.
     """
     length, several = _length(arrays), isinstance(jax.eval_shape(each, *arrays), tuple)
-    columns = columns_of(length, several)
-    *values, last = _terms_of_columns(each, arrays, 1, columns)
-    twice = (len(values) + 1) * columns - length
+    if several:
+        blocks, columns = 1, columns_of(length, several)
+    else:
+        blocks, columns = blocks_of(length, (128,) if 512 < length <= 2048 else ())
+    *values, last = _terms_of_columns(each, arrays, blocks, columns)
+    twice = (len(values) + 1) * columns - length // blocks
     if twice:  # by a constant array, which the loop reads faster than it counts
         first = np.arange(columns) < twice
         last = jax.tree.map(lambda x: jnp.where(first, 0, x), last)
     sums = _added([*values, last])
-    if several:
-        sums = _as_rows(sums)
-    return jnp.where(sums == sums, sums, jnp.nan)
+    sums = _as_rows(sums) if several else sums
+    sums = jnp.where(sums == sums, sums, jnp.nan)
+    return sums if several else sums.ravel()  # before it, a loop of single numbers
 
 
 def _as_rows(arrays: Sequence[Array]) -> Array:
@@ -151,7 +154,8 @@ def highest_of(each: Callable[..., Array], *arrays: Array) -> Array:
     length = _length(arrays)
     if length <= ONE_BY_ONE:
         return once(functools.reduce(_higher, _one_by_one(each, arrays)))
-    terms = _terms_of_columns(each, arrays, *blocks_of(length))
+    blocks = blocks_of(length, range(16 * MOST_TERMS, 159, -1))
+    terms = _terms_of_columns(each, arrays, *blocks)
     columns = once(functools.reduce(_higher, terms))
     while columns.ndim > 1:  # the columns of blocks, some of them together
         height = math.ceil(len(columns) / ONE_BY_ONE)
@@ -197,15 +201,15 @@ def _starts(length: int, part: int) -> list[int]:
     return [*range(0, length - part, part), length - part]
 
 
-def blocks_of(length: int) -> tuple[int, int]:
-    """Blocks of equal size, and columns of each, of 10 to 15 terms.
+def blocks_of(length: int, sizes: Iterable[int]) -> tuple[int, int]:
+    """Blocks of the first of these sizes that divides, and columns of each.
 
     A loop then reads the elements in the order they have in memory, which is faster
     where that is not in a cache near by. Of several sums XLA writes one conversion for
     the blocks and one for all else, so these have none. One block where no such size
     divides.
     """
-    for size in range(16 * MOST_TERMS, 159, -1):
+    for size in sizes:
         if length % size == 0:
             return length // size, 16
     return 1, columns_of(length)
