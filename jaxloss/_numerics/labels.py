@@ -130,7 +130,8 @@ def _odds_below_label(logits: Array, label: Array) -> Array:
     own = at_label(logits, label)
     # Whole numbers: of indices in floating ones XLA makes more than one loop.
     classes = jnp.arange(logits.size, dtype=jnp.int32)
-    others = sum_of(_share_of_other, logits, classes, label.astype(jnp.int32), own)
+    operands = (logits, classes, label.astype(jnp.int32), own)
+    others = sum_of(_share_of_other, *operands, written=True)
     known = (others < 2.0**64) | (label < 0)
     return refined(known, jnp.log(others), _odds_below_highest, logits, label)
 

@@ -27,6 +27,9 @@ MANY = 2**14
 #: in float32 before, which of bfloat16 takes up to six times as long as the loop.
 MOST_TERMS = 15
 
+#: So many that it reads what is written.
+MANY_TERMS = range(MOST_TERMS + 1, 33)
+
 
 def mean(values: Array, where: ArrayLike | None = None) -> Array:
     """Averages over the elements kept by `where`; 0 when there are none."""
@@ -72,6 +75,7 @@ def sum_of(
     each: Callable[..., Any],
     *arrays: Array,
     cheap: bool = False,
+    written: bool = False,
     one_by_one_up_to: int = ONE_BY_ONE,
 ) -> Any:
     """The sum of ``each(*arrays)``, an elementwise function of arrays of one shape.
@@ -80,7 +84,9 @@ def sum_of(
     axes are shared by the elements. `each` must not close over arrays. On the CPU few
     elements are added one by one, and of more it is the sum of `column_sums`, unless
     `each` is cheap, of few operations that a plain sum makes fast, and there are not
-    very many. Derivatives are those of the plain sum, which is what other devices get.
+    very many. What is `written` to memory in any case, for a branch that takes it, is
+    read there: a loop in which a layer or a conversion is made again may be half as
+    fast. Derivatives are those of the plain sum, which is what other devices get.
     """
     shapes = {array.shape for array in arrays if array.ndim}
     length = _length(arrays)
@@ -92,7 +98,7 @@ def sum_of(
         return _added(_one_by_one(each, arrays))
 
     def by_columns(*arrays: Array) -> Any:
-        totals = jnp.sum(column_sums(each, *arrays), -1)
+        totals = jnp.sum(column_sums(each, *arrays, written=written), -1)
         return tuple(totals) if totals.ndim else totals
 
     if len(shapes) != 1 or length < 2:
@@ -108,7 +114,9 @@ sum_of_classes = partial(sum_of, one_by_one_up_to=FEW_CLASSES)
 """`sum_of` the classes of an example."""
 
 
-def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
+def column_sums(
+    each: Callable[..., Any], *arrays: Array, written: bool = False
+) -> Array:
     """Sums of ``each(*arrays)`` over columns, some of them of blocks.
 
     If each is a tuple, the sums of its parts are the rows. XLA on the CPU makes one
@@ -117,8 +125,9 @@ def column_sums(each: Callable[..., Any], *arrays: Array) -> Array:
     here, the sum of these sums would take them in.
     """
     length, several = _length(arrays), isinstance(jax.eval_shape(each, *arrays), tuple)
-    if several:
-        blocks, columns = 1, columns_of(length, several)
+    if several or written:
+        terms = MANY_TERMS if written else range(2, MANY_TERMS.stop)
+        blocks, columns = 1, columns_of(length, terms, 32)
     else:
         blocks, columns = blocks_of(length, (128,) if 512 < length <= 2048 else ())
     *values, last = _terms_of_columns(each, arrays, blocks, columns)
@@ -215,24 +224,26 @@ def blocks_of(length: int, sizes: Iterable[int]) -> tuple[int, int]:
     return 1, columns_of(length)
 
 
-def columns_of(length: int, several: bool = False) -> int:
+def columns_of(
+    length: int, terms: range = range(2, MOST_TERMS + 1), least: int = 128
+) -> int:
     """Columns, a multiple of 16, of which a loop is made.
 
     Those that take few elements twice and have about 8 terms, of long examples 15; or
-    32, where several sums write down their columns.
+    32, where several sums write down their columns. Their terms do not lie a KiB apart
+    or several: all of them would be in a few places of the nearest cache.
     """
-    most, least_columns = (32, 32) if several else (MOST_TERMS, 128)
-    wanted = min(max(length / least_columns, 8), most)
+    wanted = min(max(length / least, 8), terms.stop - 1)
 
     def columns(terms: int) -> int:
-        return 16 * math.ceil(length / terms / 16)
+        width = 16 * math.ceil(length / terms / 16)
+        return width + 16 * (width % 256 == 0)
 
     def cost(terms: int) -> float:
         taken = terms * columns(terms) / length
-        return taken + 0.05 * abs(math.log2(terms / wanted))
+        return taken + 0.1 * abs(math.log2(terms / wanted))
 
-    counts = (n for n in range(2, most + 1) if columns(n) <= length)
-    return columns(min(counts, key=cost))
+    return columns(min((n for n in terms if columns(n) <= length), key=cost))
 
 
 def _terms(
