@@ -1,5 +1,6 @@
 """The shared primitives at the points where the plain ones fail."""
 
+import functools
 import math
 from typing import Any
 
@@ -15,14 +16,23 @@ from jaxloss import _numerics
 INF, NAN, HUGE = jnp.inf, jnp.nan, 3e38
 
 
+@functools.cache
+def compiled_derivatives(fun, positions):
+    # Compiled as a whole: by itself each of its operations is a program too.
+    return jax.jit(
+        lambda *point: (
+            jax.jacfwd(fun, argnums=positions)(*point),
+            jax.grad(fun, argnums=positions)(*point),
+            [jax.hessian(fun, argnums=i)(*point) for i in positions],
+        )
+    )
+
+
 def derivatives(fun, *point):
     """First and second derivatives, each argument by itself."""
-    positions = tuple(range(len(point)))
-    point = tuple(jnp.float32(x) for x in point)
-    forward = jax.jacfwd(fun, argnums=positions)(*point)
-    reverse = jax.grad(fun, argnums=positions)(*point)
+    ask = compiled_derivatives(fun, tuple(range(len(point))))
+    forward, reverse, second = ask(*map(np.float32, point))
     np.testing.assert_array_equal(forward, reverse)
-    second = [jax.hessian(fun, argnums=i)(*point) for i in positions]
     return list(map(float, reverse)), list(map(float, second))
 
 
@@ -124,15 +134,26 @@ def test_mean_over_nothing_is_0_with_derivative_0():
 
 @pytest.mark.parametrize("classes", [3, 100, 101])
 def test_who_is_behind_has_a_slope_in_every_mode(classes):
-    x = jnp.sin(jnp.arange(1.0, classes + 1))
-    label, rival = jnp.int32(1), int(jnp.argmax(x.at[1].set(-2)))
-    change = jnp.cos(jnp.arange(1.0, classes + 1))
-    behind, slope = jax.jvp(lambda x: _numerics.behind(x, label), (x,), (change,))
+    x = np.sin(np.arange(1, classes + 1, dtype=np.float32))
+    change = np.cos(np.arange(1, classes + 1, dtype=np.float32))
+    label, others = 1, x.copy()
+    others[label] = -2
+    rival = np.argmax(others)
+
+    @jax.jit
+    def results(x, change, label):
+        def behind(x):
+            return _numerics.behind(x, label)
+
+        gradient = jax.grad(behind)
+        second = jax.jvp(gradient, (x,), (change,))[1]
+        return *jax.jvp(behind, (x,), (change,)), second, gradient(x)
+
+    behind, slope, second, _ = results(x, change, np.int32(label))
     assert behind == x[rival] - x[label]
     np.testing.assert_allclose(slope, change[rival] - change[label], rtol=1e-6)
-    second = jax.jvp(jax.grad(lambda x: _numerics.behind(x, label)), (x,), (change,))[1]
     np.testing.assert_array_equal(second, 0)
-    nothing = jax.grad(_numerics.behind)(x, jnp.int32(-1))
+    *_, nothing = results(x, change, np.int32(-1))
     np.testing.assert_array_equal(nothing, 0)
 
 
@@ -166,21 +187,30 @@ def weighted(x, y, scale):
 def test_sum_of_is_a_sum_with_its_derivatives(shape, cheap):
     # 3 are added one by one, the others by columns.
     rng = np.random.default_rng(0)
-    x, y = (jnp.asarray(rng.normal(size=shape), jnp.float32) for _ in range(2))
-    operands = (x, y, jnp.float32(0.5))
+    x, y = (np.asarray(rng.normal(size=shape), np.float32) for _ in range(2))
+    operands = (x, y, np.float32(0.5))
 
     def ours(*operands):
         return _numerics.sum_of(weighted, *operands, cheap=cheap)
 
-    exact = np.sum(weighted(*(np.asarray(a, np.float64) for a in operands)))
+    def plain(*operands):
+        return jnp.sum(weighted(*operands))
+
+    @jax.jit
+    def results(*operands):
+        ones = jax.tree.map(jnp.ones_like, operands)
+        found, wanted = (
+            [jax.grad(f, position)(*operands) for position in range(3)]
+            for f in (ours, plain)
+        )
+        return found, wanted, jax.jvp(jax.grad(ours), operands, ones)[1]
+
+    exact = np.sum(0.5 * np.sin(x, dtype=float) * y)
     np.testing.assert_allclose(jax.jit(ours)(*operands), exact, rtol=1e-4, atol=1e-6)
-    for position in range(3):
-        got = jax.jit(jax.grad(ours, position))(*operands)
-        want = jax.grad(lambda *a: jnp.sum(weighted(*a)), position)(*operands)
+    found, wanted, curve = results(*operands)
+    for got, want in zip(found, wanted, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
-    ones = jax.tree.map(jnp.ones_like, operands)
-    curve = jax.jvp(jax.grad(ours), operands, ones)[1]
-    want = 0.5 * (-jnp.sin(x) * y + jnp.cos(x)) + jnp.cos(x) * y
+    want = 0.5 * (-np.sin(x) * y + np.cos(x)) + np.cos(x) * y
     np.testing.assert_allclose(curve, want, rtol=1e-4, atol=1e-5)
 
 
@@ -219,7 +249,7 @@ def three(x, y, scale):
 )
 def test_sums_of_one_pass_are_those_of_each(shape, cheap):
     rng = np.random.default_rng(0)
-    x, y = (jnp.asarray(rng.normal(size=(2, *shape)), jnp.float32) for _ in range(2))
+    x, y = (np.asarray(rng.normal(size=(2, *shape)), np.float32) for _ in range(2))
     scale = jnp.float32(0.5)
 
     def ours(x, y):
@@ -227,7 +257,7 @@ def test_sums_of_one_pass_are_those_of_each(shape, cheap):
 
     got = jax.jit(jax.vmap(ours))(x, y)
     within = tuple(range(1, 1 + len(shape)))
-    each = three(*(np.asarray(a, float) for a in (x, y, 0.5)))
+    each = 0.5 * np.sin(x, dtype=float) * y, np.square(x, dtype=float), y
     for sums, of in zip(got, each, strict=True):
         np.testing.assert_allclose(sums, np.sum(of, within), rtol=1e-4, atol=1e-3)
     slopes = jax.jit(jax.vmap(jax.grad(lambda *a: sum(ours(*a)), (0, 1))))(x, y)
@@ -258,9 +288,8 @@ def test_mean_of_is_the_mean_of_the_kept_elements():
 
 def compiled_over_few_and_many(function, x):
     """As a program makes it of each of few and of many elements."""
-    x = jnp.asarray(x)
     for copies in (1, 64):
-        got = jax.jit(function)(jnp.tile(x, copies))
+        got = jax.jit(function)(np.tile(np.asarray(x), copies))
         yield from np.asarray(got, np.float64).reshape(copies, -1)
 
 
@@ -443,9 +472,11 @@ def test_nan_if_any_has_derivative_0(size):
     def added(x):
         return jnp.sum(x) + _numerics.nan_if_any(x)
 
-    for x in (jnp.ones(size), jnp.full(size, INF), jnp.full(size, NAN)):
-        np.testing.assert_array_equal(jax.grad(added)(x), jnp.ones(size))
-        np.testing.assert_array_equal(jax.hessian(added)(x), jnp.zeros((size, size)))
+    results = jax.jit(lambda x: (jax.grad(added)(x), jax.hessian(added)(x)))
+    for value in (1, INF, NAN):
+        gradient, second = results(np.full(size, value, np.float32))
+        np.testing.assert_array_equal(gradient, np.ones(size))
+        np.testing.assert_array_equal(second, np.zeros((size, size)))
 
 
 # times
@@ -510,11 +541,11 @@ def test_norm_of_numbers_of_any_size(size):
 def test_norm_and_factors_of_0_have_derivatives_0():
     x, zero = jnp.zeros(3), jnp.float32(0)
     assert _numerics.norm(x) == 0 and _numerics.norm(jnp.zeros(0)) == 0
-    np.testing.assert_array_equal(jax.grad(_numerics.norm)(x), 0)
-    np.testing.assert_array_equal(jax.hessian(_numerics.norm)(x), 0)
     np.testing.assert_array_equal(unit(x, zero), 0)
-    np.testing.assert_array_equal(jax.jacrev(_unit)(x, zero), 0)
-    np.testing.assert_array_equal(jax.hessian(_unit)(x, zero), 0)
+    for derivative in (jax.grad, jax.hessian):
+        np.testing.assert_array_equal(jax.jit(derivative(_numerics.norm))(x), 0)
+    for derivative in (jax.jacrev, jax.hessian):
+        np.testing.assert_array_equal(jax.jit(derivative(_unit))(x, zero), 0)
 
 
 def test_norm_of_what_is_not_a_number_is_nan_with_derivative_0():
@@ -736,11 +767,15 @@ def test_distance_has_the_curvature_of_a_sphere_around_either_end():
     ],
 )
 def test_the_zero_vector_has_derivatives_of_zero(length):
-    zero = jnp.zeros(3)
-    assert length(zero) == 0
-    np.testing.assert_array_equal(jax.grad(length)(zero), 0)
-    assert not jnp.isnan(jax.hessian(length)(zero)).any()
-    assert not jnp.isnan(jax.jacrev(jax.grad(length))(zero)).any()
+    @jax.jit
+    def results(x):
+        slope = jax.grad(length)
+        return length(x), slope(x), jax.hessian(length)(x), jax.jacrev(slope)(x)
+
+    value, slope, *second = results(np.zeros(3, np.float32))
+    assert value == 0
+    np.testing.assert_array_equal(slope, 0)
+    assert not np.isnan(second).any()
 
 
 def test_power_counts_an_infinite_slope_as_zero():
