@@ -41,9 +41,11 @@ def test_every_parameter_gets_the_slope_of_the_definition(label):
         return head, ((a, b), (c, d)), bias
 
     with jax.enable_x64(True):
-        gradients = jax.grad(
-            lambda *p: adaptive_log_softmax_loss(HIDDEN, label, *arranged(*p)),
-            argnums=range(6),
+        gradients = jax.jit(
+            jax.grad(
+                lambda *p: adaptive_log_softmax_loss(HIDDEN, label, *arranged(*p)),
+                argnums=range(6),
+            )
         )(*parameters)
         for i, gradient in enumerate(gradients):
 

@@ -11,6 +11,15 @@ import pytest
 from jaxloss import losses
 
 _xent = losses.softmax_cross_entropy_with_integer_labels
+# Compiled as wholes: by itself each operation on each shape is a program too.
+_integer, _soft = (
+    jax.jit(jax.vmap(jax.value_and_grad(loss)))
+    for loss in (_xent, losses.softmax_cross_entropy)
+)
+_integer_values, _soft_values = (
+    jax.jit(jax.vmap(loss)) for loss in (_xent, losses.softmax_cross_entropy)
+)
+_one = jax.jit(jax.value_and_grad(_xent))
 
 
 @pytest.mark.parametrize(
@@ -63,16 +72,16 @@ def test_hard_points_among_many_impossible_classes_and_plain_examples(classes):
         row[: len(some)] = some
     label = np.array([label for _, label, _ in batch])
     target = np.eye(classes, dtype=np.float32)[label]
-    integer = jax.vmap(jax.value_and_grad(_xent))(logits, label)
-    soft = jax.vmap(jax.value_and_grad(losses.softmax_cross_entropy))(logits, target)
+    integer, soft = _integer(logits, label), _soft(logits, target)
     exact = [_xent(jnp.array(z), y) if e is None else e for z, y, e in batch]
     np.testing.assert_allclose(integer[0], exact, rtol=1e-6)
     np.testing.assert_allclose(soft[0], exact, rtol=1e-6)
     # The gradient p - y of a soft target is rounded as p is.
     finite = ~np.isinf(integer[0])
-    np.testing.assert_allclose(soft[1][finite], integer[1][finite], atol=1.2e-7)
-    for row, (some, y, _) in zip(integer[1], batch, strict=True):
-        alone = jax.grad(_xent)(jnp.array(some), y)
+    slopes, soft_slopes = np.asarray(integer[1]), np.asarray(soft[1])
+    np.testing.assert_allclose(soft_slopes[finite], slopes[finite], atol=1.2e-7)
+    for row, (some, y, _) in zip(slopes, batch, strict=True):
+        _, alone = _one(jnp.array(some), y)
         np.testing.assert_allclose(row[: len(some)], alone, rtol=1e-6)
         np.testing.assert_array_equal(row[len(some) :], 0)
 
@@ -96,9 +105,9 @@ def test_cross_entropies_are_exact_for_every_certainty(classes, size, scale):
     np.put_along_axis(others, best[:, None], 0, -1)
     log_p = below - np.log1p(others.sum(-1, keepdims=True))
     exact = -(target.astype(np.float64) * log_p).sum(-1)
-    soft = jax.vmap(losses.softmax_cross_entropy)(logits, target)
+    soft = _soft_values(logits, target)
     np.testing.assert_allclose(soft, exact, rtol=3e-6, atol=1e-37)
-    integer = jax.vmap(_xent)(logits, best)
+    integer = _integer_values(logits, best)
     own = np.take_along_axis(log_p, best[:, None], -1)[:, 0]
     np.testing.assert_allclose(integer, -own, rtol=3e-6, atol=1e-37)
 
