@@ -191,21 +191,26 @@ def test_options_and_statistics_are_right_and_so_are_their_gradients(
 def test_a_nearly_certain_label_keeps_its_digits(implementation):
     gaps = jnp.array([20.0, 40.0, 80.0])
     weights = jnp.array([[1.0, 0.0, 0.0]])
-    losses, pull = jax.vjp(
-        lambda h: linear_softmax_cross_entropy(
-            h,
-            jnp.array([0, 0, 0]),
-            weights,
-            implementation=implementation,
-            chunk_size=2,
-        ),
-        gaps[:, None],
-    )
+
+    @compiled
+    def ask(hidden):
+        losses, pull = jax.vjp(
+            lambda h: linear_softmax_cross_entropy(
+                h,
+                jnp.array([0, 0, 0]),
+                weights,
+                implementation=implementation,
+                chunk_size=2,
+            ),
+            hidden,
+        )
+        return losses, pull(jnp.ones(3))[0]
+
+    losses, slopes = ask(gaps[:, None])
     wanted = np.log1p(2 * np.exp(-np.asarray(gaps, np.float64)))
     # 80 - log(2) is rounded to 4e-6.
     np.testing.assert_allclose(losses, wanted, rtol=4e-6)
-    slopes = pull(jnp.ones(3))[0][:, 0]
-    np.testing.assert_allclose(slopes, np.expm1(-wanted), rtol=4e-6)
+    np.testing.assert_allclose(slopes[:, 0], np.expm1(-wanted), rtol=4e-6)
 
 
 @pytest.mark.parametrize("implementation", ["reference", "chunked"])
@@ -213,9 +218,10 @@ def test_a_nearly_certain_label_keeps_its_digits(implementation):
 def test_what_is_no_label_or_no_number_is_nan_and_harms_nobody_else(
     implementation, options
 ):
-    hidden, labels, weights, bias = head(6, 11)
-    bad = labels.at[1].set(-1).at[2].set(11).at[3].set(-100)
-    worse = hidden.at[4].set(jnp.nan)
+    hidden, labels, weights, bias = map(np.array, head(6, 11))
+    bad, worse = labels.copy(), hidden.copy()
+    bad[1:4] = -1, 11, -100
+    worse[4] = np.nan
     ask = compiled(
         lambda y, h: pulled(y, implementation=implementation, chunk_size=4, **options)(
             h, weights, bias, jnp.ones(6).at[4].set(0)
@@ -225,7 +231,7 @@ def test_what_is_no_label_or_no_number_is_nan_and_harms_nobody_else(
     np.testing.assert_array_equal(jnp.isnan(losses), [0, 1, 1, 1, 1, 0])
     assert jnp.all(slopes[0][1:5] == 0)
     kept = jnp.array([1.0, 0, 0, 0, 0, 1])
-    good = pulled(labels, implementation="reference", **options)(
+    good = compiled(pulled(labels, implementation="reference", **options))(
         hidden, weights, bias, kept
     )
     for one, other in zip(slopes, good[1], strict=True):
@@ -235,14 +241,14 @@ def test_what_is_no_label_or_no_number_is_nan_and_harms_nobody_else(
 @pytest.mark.parametrize("implementation", ["reference", "chunked"])
 def test_impossible_classes_cost_as_they_should(implementation):
     hidden, labels, weights, _ = head(3, 7)
-    ask = functools.partial(pulled, implementation=implementation, chunk_size=3)
+    ask = compiled(pulled(labels, implementation=implementation, chunk_size=3))
     bias = jnp.zeros(7).at[labels[0]].set(-jnp.inf)
-    losses, slopes = ask(labels)(hidden, weights, bias, jnp.ones(3))
+    losses, slopes = ask(hidden, weights, bias, jnp.ones(3))
     assert losses[0] == jnp.inf
     assert all(jnp.all(jnp.isfinite(x)) for x in slopes)
     assert slopes[2][labels[0]] == 0
     alone = jnp.full(7, -jnp.inf).at[labels[1]].set(0)
-    losses, slopes = ask(labels)(hidden, weights, alone, jnp.ones(3))
+    losses, slopes = ask(hidden, weights, alone, jnp.ones(3))
     assert losses[1] == 0
     assert all(jnp.all(jnp.isfinite(x)) for x in slopes)
 
@@ -428,10 +434,12 @@ def test_the_losses_of_the_weighted_form_have_a_gradient_too():
 
 def test_weights_of_nothing_give_nothing():
     hidden, labels, weights, _ = head(5, 13)
-    mean, slopes = jax.value_and_grad(
-        lambda w: weighted_linear_softmax_cross_entropy(
-            hidden, labels, jnp.zeros(5), w
-        )[0]
+    mean, slopes = compiled(
+        jax.value_and_grad(
+            lambda w: weighted_linear_softmax_cross_entropy(
+                hidden, labels, jnp.zeros(5), w
+            )[0]
+        )
     )(weights)
     assert mean == 0
     assert not jnp.any(slopes)
