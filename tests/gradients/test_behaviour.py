@@ -1,5 +1,6 @@
 """How factored gradients behave among the rest of JAX, and when something is wrong."""
 
+import functools
 import inspect
 import os
 import subprocess
@@ -202,22 +203,29 @@ def test_an_example_that_is_not_finite_stays_alone(draw_model):
     x, y = model.batch
     poisoned = x.at[2].set(np.nan).at[4].set(np.inf)
     good = np.array([True, True, False, True, False])
-    wanted = gradients.per_example(model.loss)(model.params, x, y)[1]
-    grads = gradients.per_example(model.loss)(model.params, poisoned, y)[1]
-    norms = gradients.norms(grads)
+    weights = np.asarray(good, np.float32)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def ask(x):
+        grads = gradients.per_example(model.loss)(model.params, x, y)[1]
+        norms, total = gradients.norms(grads), gradients.weighted_sum(grads, weights)
+        kept = weights * gradients.clip_weights(norms, 0.5)
+        limited = gradients.weighted_sum(grads, kept)
+        clipped = [
+            gradients.clipped_sum(model.loss, 0.5, memory=memory)(model.params, x, y)[2]
+            for memory in ("fast", "small")
+        ]
+        return norms, total, gradients.gram(grads), limited, clipped
+
+    want_norms, want_total, want_gram, limited, _ = ask(x)
+    norms, total, gram, _, clipped = ask(poisoned)
     assert not np.isfinite(norms[~good]).any()
-    close(norms[good], gradients.norms(wanted)[good])
-    weights = jnp.asarray(good, jnp.float32)
-    close(
-        gradients.weighted_sum(grads, weights), gradients.weighted_sum(wanted, weights)
-    )
-    close(gradients.gram(grads)[good][:, good], gradients.gram(wanted)[good][:, good])
-    limited = gradients.weighted_sum(
-        wanted, weights * gradients.clip_weights(gradients.norms(wanted), 0.5)
-    )
-    for memory in ("fast", "small"):
-        fn = gradients.clipped_sum(model.loss, 0.5, memory=memory)
-        close(fn(model.params, poisoned, y)[2], limited)
+    close(norms[good], want_norms[good])
+    close(total, want_total)
+    both = np.ix_(good, good)
+    close(np.asarray(gram)[both], np.asarray(want_gram)[both])
+    for found in clipped:
+        close(found, limited)
 
 
 def test_nothing_is_summed_when_no_weight_is_left():
