@@ -330,8 +330,7 @@ def test_one_compilation_for_all_values(name, row):
         return row.loss(*example)
 
     for seed in range(3):
-        # A program is compiled once for each trace.
-        per_sample(counted).trace(*single(batch_of(f"{name}{seed}", row, 4)))
+        per_sample(counted)(*single(batch_of(f"{name}{seed}", row, 4)))
     assert len(traces) == 1
 
 
