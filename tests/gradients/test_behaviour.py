@@ -1,6 +1,5 @@
 """How factored gradients behave among the rest of JAX, and when something is wrong."""
 
-import functools
 import inspect
 import os
 import subprocess
@@ -205,7 +204,7 @@ def test_an_example_that_is_not_finite_stays_alone(draw_model):
     good = np.array([True, True, False, True, False])
     weights = np.asarray(good, np.float32)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def ask(x):
         grads = gradients.per_example(model.loss)(model.params, x, y)[1]
         norms, total = gradients.norms(grads), gradients.weighted_sum(grads, weights)
