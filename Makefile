@@ -14,7 +14,7 @@ demo: .venv/examples.stamp
 	$(BIN)/python examples/noisy_labels.py
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest -q -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(PYTEST_ARGS)
 
 parity: .venv-parity/parity.stamp
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=3 \
