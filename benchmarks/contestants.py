@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import devices
 from benchmarks.cases import Case, Inputs
-from benchmarks.ratios import KERAS, MODES, OPTAX, OURS
+from benchmarks.ratios import KERAS, MODES, OPTAX, OURS, OURS_512, READ
 from jaxloss import per_sample
 
 Run = Callable[[], Any]
@@ -102,20 +102,29 @@ def plain_reads(inputs: Inputs, mode: str, places: int) -> list[Run]:
     With a gradient, also to write as much as the first input. In each of the places.
     """
     wide = [x for x in inputs if x.ndim > 1]
-
-    @jax.jit
-    def read(*arrays):
-        return sum(jnp.sum(x, -1) for x in arrays)
-
-    @jax.jit
-    def read_and_write(*arrays):
-        return read(*arrays), jnp.ones_like(arrays[0])
-
-    call = read if mode == MODES[0] else read_and_write
+    call = _read if mode == MODES[0] else _read_and_write
     return [
         _ended_by_jax(call, [jnp.asarray(x.copy()) for x in wide])
         for _ in range(places)
     ]
+
+
+def from_memory(case: Case, inputs: Inputs, times: int) -> dict[str, Run]:
+    """The values of jaxloss and a plain read, of the same examples so many times.
+
+    Where vectors of AVX-512 are, also jaxloss with these. The inputs are once in
+    memory: of what no cache holds it does not matter where.
+    """
+    arrays = [jnp.tile(x, (times, *[1] * (x.ndim - 1))) for x in inputs]
+    kernel = per_sample(case.loss)
+    runs = {OURS: _ended_by_jax(kernel, arrays)}
+    if devices.has_avx512():
+        options = {"xla_cpu_prefer_vector_width": 512}
+        runs[OURS_512] = _ended_by_jax(
+            jax.jit(kernel, compiler_options=options), arrays
+        )
+    runs[READ] = _ended_by_jax(_read, [x for x in arrays if x.ndim > 1])
+    return runs
 
 
 def first_calls(
@@ -162,6 +171,16 @@ def disagreements(
 def _arrays(found: Any) -> list[np.ndarray]:
     parts = found if isinstance(found, tuple) else (found,)
     return [devices.to_numpy(x) for x in parts]
+
+
+@jax.jit
+def _read(*arrays: jax.Array) -> Any:
+    return sum(jnp.sum(x, -1) for x in arrays)
+
+
+@jax.jit
+def _read_and_write(*arrays: jax.Array) -> Any:
+    return _read(*arrays), jnp.ones_like(arrays[0])
 
 
 def _ended_by_jax(call: Callable[..., Any], arrays: list[jax.Array]) -> Run:

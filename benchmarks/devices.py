@@ -6,6 +6,7 @@ where they are not installed.
 
 import functools
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,13 @@ def dispatch(how: str) -> None:
     must, also waits for the other thread to wake.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", how == "async")
+
+
+@functools.cache
+def has_avx512() -> bool:
+    """Whether JAX runs on a CPU with vectors of 512 bits, as far as Linux tells."""
+    told = pathlib.Path("/proc/cpuinfo")
+    return kind() == "cpu" and told.exists() and "avx512f" in told.read_text().split()
 
 
 @functools.cache

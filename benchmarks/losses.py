@@ -14,10 +14,11 @@ from tqdm import tqdm
 from benchmarks import contestants, plots, provenance, stopwatch
 from benchmarks.cases import CASES, LOOKUP, Inputs
 from benchmarks.losses_page import table as table
-from benchmarks.ratios import MODES, OPTAX, OURS, READ
+from benchmarks.ratios import MODES, OPTAX, OURS, READ, SHARES
 from benchmarks.shapes import (
     BATCHES,
     BFLOAT16,
+    FROM_MEMORY,
     IMAGES,
     LARGE,
     SMALL,
@@ -44,6 +45,8 @@ LONG = {
 FEWER_ROUNDS = 5
 # In memory, of the inputs.
 PLACES = 5
+# To draw the examples of an array from memory takes longer than to time it.
+REPEATED = 16
 
 
 class Plan(NamedTuple):
@@ -88,6 +91,13 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
             if name in names
             for mode in MODES
         ]
+    from_memory = [
+        (name, FROM_MEMORY[shape])
+        for name in names
+        if not small and CASES[name].work in SHARES
+        for shape in CASES[name].shapes
+        if shape in FROM_MEMORY
+    ]
     about = provenance.about(PACKAGES, contestants.left_out())
     cases, by_batch, long = [], [], []
     # What torch.compile has kept of an earlier run would hide what it costs.
@@ -97,7 +107,11 @@ def run(only: list[str], shapes: str, rounds: int) -> dict:
             bar.set_postfix_str(f"{case.loss} {case.shape} {case.dtype} {case.mode}")
             of_one_shape = long if case.shape in LONG.values() else cases
             (by_batch if case.only else of_one_shape).append(_time(case, rounds))
-    found = {"cases": cases, "by_batch": by_batch, "long": long}
+    memory = [
+        _time_from_memory(*case, min(rounds, FEWER_ROUNDS))
+        for case in tqdm(from_memory, unit="case from memory")
+    ]
+    found = {"cases": cases, "by_batch": by_batch, "long": long, "memory": memory}
     return {"about": about, "rounds": rounds, "places": PLACES, **found}
 
 
@@ -127,6 +141,22 @@ def _time(plan: Plan, rounds: int) -> dict[str, Any]:
         "ms": stopwatch.race(*fields, rounds=rounds),
         "first_ms": first,
         "left_out": failures,
+    }
+
+
+def _time_from_memory(loss: str, shape: Shape, rounds: int) -> dict[str, Any]:
+    case = CASES[loss]
+    inputs = _inputs(loss, (shape[0] // REPEATED, shape[1]))
+    runs = contestants.from_memory(case, inputs, REPEATED)
+    answers = {who: run() for who, run in runs.items() if who != READ}
+    contestants.disagreements(answers, "float32")
+    return {
+        "loss": loss,
+        "work": case.work,
+        "shape": shape,
+        "dtype": "float32",
+        "mode": MODES[0],
+        "ms": stopwatch.race(runs, rounds=rounds),
     }
 
 

@@ -12,6 +12,7 @@ from benchmarks.ratios import (
     KERAS,
     MODES,
     OURS,
+    OURS_512,
     PEERS,
     READ,
     SHARES,
@@ -32,7 +33,7 @@ def save(results: dict[str, Any], folder: pathlib.Path) -> None:
         "losses": (to_best, any(of_batches(results["cases"]))),
         "losses_by_peer": (to_each, any(of_batches(results["cases"]))),
         "losses_by_batch": (by_batch, bool(results.get("by_batch"))),
-        "losses_roofline": (roofline, any(READ in c["ms"] for c in results["cases"])),
+        "losses_roofline": (roofline, bool(_of_reads(results))),
     }
     for name, (draw, timed) in everything.items():
         if timed:
@@ -101,25 +102,29 @@ def by_batch(results: dict[str, Any]) -> Figure:
 
 def roofline(results: dict[str, Any]) -> Figure:
     """The share of the time that a plain read of the same arrays takes."""
-    cases = [case for case in results["cases"] if READ in case["ms"]]
+    cases = _of_reads(results)
+    values = [case for case in cases if case["mode"] == MODES[0]]
+    both = [case for case in cases if case["mode"] == MODES[1]]
+    wide = [case for case in cases if OURS_512 in case["ms"]]
+    second = ("value, vectors of 512 bits", wide, OURS_512)
+    bars = [(MODES[0], values, OURS), (MODES[1], both, OURS) if both else second]
     rows = list(dict.fromkeys((c["loss"], tuple(c["shape"])) for c in cases))[::-1]
     figure = Figure(figsize=(8, 0.28 * len(rows) + 1.2), layout="constrained")
     axes = figure.subplots()
-    for k, (mode, colour) in enumerate(zip(MODES, COLOURS, strict=True)):
-        found = {
-            (case["loss"], tuple(case["shape"])): share_of_read(case)
-            for case in cases
-            if case["mode"] == mode
-        }
+    for k, ((label, own, ours), colour) in enumerate(zip(bars, COLOURS, strict=True)):
+        if not own:
+            continue
+        found = {(c["loss"], tuple(c["shape"])): share_of_read(c, ours) for c in own}
         places = [row + 0.2 - 0.4 * k for row in range(len(rows))]
         shares = [100 * (found.get(row) or 0) for row in rows]
-        axes.barh(places, shares, 0.38, color=colour, label=mode)
+        axes.barh(places, shares, 0.38, color=colour, label=label)
     labels = [f"{loss}  {shape[0]} x {shape[1]}" for loss, shape in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=7)
     axes.axvline(100, color="black", linewidth=1)
     # A loss that reads less than everything may go beyond.
     axes.set_xlim(0, 120)
-    axes.set_xlabel("% of the speed of a plain read (and write) of the same arrays")
+    what = "read (and write)" if both else "read"
+    axes.set_xlabel(f"% of the speed of a plain {what} of the same arrays")
     works = {case["loss"]: case.get("work") for case in cases}
     claimed = [
         (row, 100 * SHARES[works[loss]])
@@ -137,6 +142,12 @@ def roofline(results: dict[str, Any]) -> Figure:
         )
     _legend(figure, axes)
     return figure
+
+
+def _of_reads(results: dict[str, Any]) -> list[dict]:
+    """What is timed from memory, or else at the large shapes."""
+    cases = [case for case in results["cases"] if READ in case["ms"]]
+    return results.get("memory") or cases
 
 
 def _bars(axes: Any, cases: list[dict], names: list[str], peers: Any) -> None:

@@ -47,9 +47,9 @@ def bars(axes):
     return [patch for patch in axes.patches if isinstance(patch, Rectangle)]
 
 
-def page(*cases, by_batch=(), long=(), **about):
+def page(*cases, by_batch=(), long=(), memory=(), **about):
     results = {"about": MACHINE | about, "cases": list(cases), "by_batch": by_batch}
-    return losses_page.table(results | {"long": list(long)})
+    return losses_page.table(results | {"long": list(long), "memory": list(memory)})
 
 
 def test_a_ratio_is_that_of_medians_to_the_best_peer():
@@ -110,6 +110,28 @@ def test_the_share_of_a_plain_read_is_claimed_of_values_by_the_lowest():
     )
     assert claim in text
     assert "| 1 (1) | 10% |" in text  # the third is in the table all the same
+
+
+def test_the_share_is_claimed_from_memory_where_that_is_timed():
+    near = case([10.0], {"PyTorch": [10.0], ratios.READ: [3.0]}, loss="a")
+    far = [
+        case([10.0], {ratios.READ: [read]}, loss=loss, shape=(131072, 1024))
+        for loss, read in (("a", 9.0), ("b", 8.5))
+    ]
+    text = page(near, memory=far)
+    claim = (
+        "values from memory: lowest 85% (b, 131072 x 1024, value), at least 80%: "
+        "holds. At large shapes, which a cache may hold and of which nothing is "
+        "claimed, lowest 30% (a, 4096 x 256, value). Of a, b."
+    )
+    assert claim in text
+    assert "| b | 131072 x 1024 | 10 (10) | 8.5 (8.5) | 85% |" in text
+    assert "512 bits" not in text
+    for found, ours in zip(far, (9.0, 12.0), strict=True):
+        found["ms"][ratios.OURS_512] = [ours]
+    text = page(near, memory=far)
+    assert "With vectors of 512 bits lowest 71% (b, 131072 x 1024, value). At" in text
+    assert "| b | 131072 x 1024 | 10 (10) | 12 (12) | 8.5 (8.5) | 85% | 71% |" in text
 
 
 def test_the_page_says_who_is_left_out_and_why():
@@ -176,6 +198,9 @@ def test_every_picture_is_drawn_from_what_is_timed():
     results = {"about": MACHINE, "cases": [found], "by_batch": swept}
     (share,) = plots.roofline(results).axes
     assert max(bar.get_width() for bar in bars(share)) == 50.0
+    far = case([2.0], {ratios.OURS_512: [1.6], ratios.READ: [1.2]})
+    (share,) = plots.roofline(results | {"memory": [far]}).axes
+    np.testing.assert_allclose([bar.get_width() for bar in bars(share)], [60.0, 75.0])
     (time,) = plots.by_batch(results).axes
     assert [np.asarray(line.get_ydata()).tolist() for line in time.lines] == [
         [1.0, 1.0],

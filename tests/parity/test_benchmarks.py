@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import __main__, contestants, provenance
+from benchmarks import __main__, contestants, devices, provenance
 from benchmarks.cases import CASES, LOOKUP, ONE, POLYNOMIAL, SOFTMAX
-from benchmarks.ratios import KERAS, MODES, OURS, PEERS, SHARES
-from benchmarks.shapes import CLASSES, ELEMENTS, SMALL
+from benchmarks.ratios import KERAS, MODES, OURS, OURS_512, PEERS, READ, SHARES
+from benchmarks.shapes import CLASSES, ELEMENTS, FROM_MEMORY, LARGE, SMALL
 
 # What `import torch._dynamo` does.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
@@ -45,6 +45,22 @@ def test_all_agree(name, dtype, mode):
     assert list(failures) == (["PyTorch"] if lacks else [])
 
 
+def test_what_is_timed_from_memory_is_the_same_again_and_again(monkeypatch):
+    case = CASES["multi_margin_loss"]
+    inputs = case.inputs(np.random.default_rng(0), SMALL)
+    once = contestants.field(case, inputs, MODES[0], 1)[0][OURS]()
+    for there in (False, True):
+        monkeypatch.setattr(devices, "has_avx512", lambda there=there: there)
+        runs = contestants.from_memory(case, inputs, 3)
+        assert list(runs) == [OURS, *[OURS_512] * there, READ]
+        np.testing.assert_allclose(runs[OURS](), np.tile(once, 3), rtol=1e-6)
+        np.testing.assert_allclose(
+            runs[READ](), np.tile(inputs[0].sum(-1), 3), rtol=1e-4, atol=1e-4
+        )
+    ours = {who: runs[who]() for who in (OURS, OURS_512)}
+    assert contestants.disagreements(ours, "float32") == {}
+
+
 def test_who_answers_otherwise_is_an_error_or_left_out():
     answers = {OURS: np.ones(4), "other": np.array([1, 1, 1, 1.001])}
     with pytest.raises(
@@ -77,6 +93,7 @@ def test_every_loss_has_a_peer_and_a_large_shape():
 
 
 def test_every_claim_about_the_memory_is_about_some_loss():
+    assert FROM_MEMORY.keys() == set(LARGE)
     works = {case.work for case in CASES.values()}
     assert works - {None, LOOKUP} == SHARES.keys()
     assert SHARES.keys() == {POLYNOMIAL, ONE, SOFTMAX}
