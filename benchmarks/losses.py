@@ -41,8 +41,12 @@ LONG = {
     "sigmoid_binary_cross_entropy": IMAGES,
     "softmax_cross_entropy_with_integer_labels": VOCABULARY,
 }
-# Samples of what takes long, and of the many points of the plot.
-FEWER_ROUNDS = 5
+# Samples at the large shapes; of what takes long, and of the many points of the plot.
+LARGE_ROUNDS, FEWER_ROUNDS = 7, 5
+# Several calls of what takes a few milliseconds: of one the chance is in the sample.
+LARGE_BLOCK_SECONDS = 0.012
+# Below so many bytes of inputs a shorter warm-up is enough.
+LITTLE, LITTLE_WARM_UP_SECONDS = 4 * 2**20, 0.005
 # In memory, of the inputs.
 PLACES = 5
 # To draw the examples of an array from memory takes longer than to time it.
@@ -130,15 +134,24 @@ def _time(plan: Plan, rounds: int) -> dict[str, Any]:
     if large and plan.dtype == "float32" and case.work != LOOKUP and not plan.only:
         reads = contestants.plain_reads(inputs, plan.mode, PLACES)
         fields = [f | {READ: read} for f, read in zip(fields, reads, strict=True)]
-    if large or plan.only or plan.shape in LONG.values():
+    if large:
+        rounds = min(rounds, LARGE_ROUNDS)
+    elif plan.only or plan.shape in LONG.values():
         rounds = min(rounds, FEWER_ROUNDS)
+    little = sum(x.nbytes for x in inputs) < LITTLE
+    ms = stopwatch.race(
+        *fields,
+        rounds=rounds,
+        block=LARGE_BLOCK_SECONDS if large else stopwatch.BLOCK_SECONDS,
+        warm_up=LITTLE_WARM_UP_SECONDS if little else stopwatch.WARM_UP_SECONDS,
+    )
     return {
         "loss": plan.loss,
         "work": case.work,
         "shape": plan.shape,
         "dtype": plan.dtype,
         "mode": plan.mode,
-        "ms": stopwatch.race(*fields, rounds=rounds),
+        "ms": ms,
         "first_ms": first,
         "left_out": failures,
     }

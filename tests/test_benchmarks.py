@@ -260,6 +260,21 @@ def test_what_another_left_behind_is_not_timed(monkeypatch):
     np.testing.assert_allclose(samples["fast"], 2 * [1.0])
 
 
+def test_a_block_and_a_warm_up_last_as_long_as_is_asked_for(monkeypatch):
+    now, calls = [0.0], []
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+
+    def run():
+        now[0] += 0.004
+        calls.append(now[0])
+
+    stopwatch.race({"a": run}, rounds=1)
+    assert len(calls) == 2 + 5 + 1  # to count, to warm up, and the block
+    calls.clear()
+    stopwatch.race({"a": run}, rounds=1, block=0.012, warm_up=0.005)
+    assert len(calls) == 2 + 2 + 3
+
+
 def test_the_program_starts_once_more_with_what_all_have_in_common(monkeypatch):
     started = []
     monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "active"})
