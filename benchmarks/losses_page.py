@@ -248,8 +248,8 @@ def _from_memory(cases: list[dict]) -> list[str]:
     ]
     if OURS_512 in ours:
         lines[-1] += (
-            " XLA makes vectors of 256 bits, also where a CPU has those of 512, and "
-            "that is what is claimed of. Beside it is the same program with "
+            " By default XLA makes vectors of 256 bits, and of these are the claims; "
+            "beside them the same program with vectors of 512 bits, by "
             '`jax.jit(..., compiler_options={"xla_cpu_prefer_vector_width": 512})`.'
         )
     heads = ["loss", "shape", *ours, READ, *(f"share, {who}" for who in ours)]
@@ -284,6 +284,10 @@ def _by_batch(cases: list[dict]) -> list[str]:
     lines = [
         "Milliseconds of values, median (minimum) of "
         f"{len(cases[0]['ms'][OURS])} rounds; *ratio* is that to the best of these.",
+    ]
+    if "torch.compile" not in names:
+        lines[-1] += " Without torch.compile: to compile every batch takes too long."
+    lines += [
         "",
         f"| {' | '.join(heads)} |",
         "|---" * len(heads) + "|",

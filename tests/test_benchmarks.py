@@ -192,6 +192,13 @@ def test_long_examples_are_shown_and_in_no_claim():
     assert "geometric mean 8.00" in rest and "256 x 50176" in rest
 
 
+def test_the_page_tells_who_is_not_in_the_sweep_of_batches():
+    found = case([1.0], {"PyTorch": [1.0]})
+    assert "Without torch.compile" in page(found, by_batch=[found])
+    swept = case([1.0], {"torch.compile": [1.0]})
+    assert "Without torch.compile" not in page(found, by_batch=[swept])
+
+
 def test_every_picture_is_drawn_from_what_is_timed():
     found = case([2.0], {"PyTorch": [4.0], ratios.READ: [1.0]}, shape=(16384, 1024))
     swept = [case([1.0], {"PyTorch": [2.0]}, shape=(size, 256)) for size in (16, 64)]
