@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PARITY := .venv-parity/bin
 AOT := .venv-aot/bin
-BENCH ?= losses gradients kernels step audit
+BENCH ?= losses gradients kernels step
 
 export JAX_PLATFORMS ?= cpu
 export TQDM_MININTERVAL ?= 1
