@@ -1,10 +1,12 @@
 """Sums of exponentials, and the probabilities that they make."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxloss._numerics.arithmetic import (
@@ -13,10 +15,15 @@ from jaxloss._numerics.arithmetic import (
     log1p_of_share,
 )
 from jaxloss._numerics.derivatives import no_slope, refined, slopes
-from jaxloss._numerics.sums import FEW_CLASSES, sum_of_classes
+from jaxloss._numerics.sums import (
+    FEW_CLASSES,
+    column_sums,
+    sum_of_classes,
+    sum_of_column,
+)
 
-#: Classes up to which one more sum costs less than the pass that it saves: of a trained
-#: network some example of a batch is nearly certain.
+#: Classes up to which one more sum costs less than a column that is made again: of a
+#: trained network some example of a batch is nearly certain.
 COUNTED_CLASSES = 512
 
 #: Classes up to which shares are the compiler's own exponentials: of more operations it
@@ -156,12 +163,55 @@ def _surprise_and_total(
         ones, below, costs, weight = sum_of_classes(each, *operands, *shares)
         total = jnp.log1p(below + (ones - 1))
     else:
-        sums, costs, weight = sum_of_classes(_parts, *operands)
-        # Beyond a share of 8/9 the last digits of a sum are not those of its logarithm.
-        total = refined(sums > 9 / 8, jnp.log(sums), log_total, *operands[1:])
+        total, costs, weight = jax.lax.platform_dependent(
+            *operands, cpu=_sums_by_columns, default=_sums
+        )
     loss = costs + weight * total
     careful = _expected_surprise_at_the_ends
     return refined(jnp.isfinite(loss), (loss, total), careful, *operands)
+
+
+def _sums(weights: Array, logits: Array, highest: Array) -> tuple[Array, Array, Array]:
+    sums, costs, weight = (jnp.sum(x) for x in _parts(weights, logits, highest))
+    return _log_of(sums, log_total, logits, highest), costs, weight
+
+
+def _sums_by_columns(
+    weights: Array, logits: Array, highest: Array
+) -> tuple[Array, Array, Array]:
+    columns = column_sums(_parts, weights, logits, highest)
+    sums, costs, weight = jnp.sum(columns, -1)
+    careful = _log_total_of_columns
+    return _log_of(sums, careful, columns, logits, highest), costs, weight
+
+
+def _log_of(sums: Array, careful: Callable[..., Array], *operands: Array) -> Array:
+    """Beyond a share of 8/9 the last digits of a sum are not those of its logarithm."""
+    return refined(sums > 9 / 8, jnp.log(sums), careful, *operands)
+
+
+def _log_total_of_columns(columns: Array, logits: Array, highest: Array) -> Array:
+    """`log_total` where one class has most: of its column alone the sum is made again.
+
+    Of a trained network some example of a batch is like that, and a pass over all
+    classes would take as long as the first.
+    """
+    shares = columns.ravel()[: columns.shape[1]]
+    places = jnp.asarray(np.arange(shares.size), shares.dtype)
+    others, place = sum_of_classes(_unless_most, shares, places)
+    below, ones = sum_of_column(
+        _shares_below_1_and_ones,
+        *(logits, highest),
+        place=place.astype(int),
+        columns=shares.size,
+    )
+    return jnp.where(ones > 0, jnp.log1p(others + below + (ones - 1)), jnp.nan)
+
+
+def _unless_most(share: Array, place: Array) -> tuple[Array, Array]:
+    """The share of a column, but the place of the one that has most of 9/8 at most."""
+    most = jnp.floor(share)
+    return share * (1 - most), place * most
 
 
 def _parts(weight: Array, logit: Array, highest: Array) -> tuple[Array, ...]:

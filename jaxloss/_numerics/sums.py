@@ -141,6 +141,25 @@ def column_sums(
     return sums if several else sums.ravel()  # before it, a loop of single numbers
 
 
+def sum_of_column(
+    each: Callable[..., Any], x: Array, *shared: Array, place: Array, columns: int
+) -> Any:
+    """One of so many `column_sums` again: of ``each(element, *shared)``.
+
+    The sums must be several, for these are not of blocks. Of elements that another
+    column has, -inf is in their place.
+    """
+    *starts, last = _starts(x.size, columns)
+    elements = [_element(x, start + place) for start in starts]
+    twice = (len(starts) + 1) * columns - x.size
+    elements.append(jnp.where(place < twice, -jnp.inf, _element(x, last + place)))
+    return _added(each(element, *shared) for element in elements)
+
+
+def _element(x: Array, place: Array) -> Array:
+    return jax.lax.dynamic_index_in_dim(x, place, keepdims=False)
+
+
 def _as_rows(arrays: Sequence[Array]) -> Array:
     """The arrays beside one another, each made for itself, example by example.
 

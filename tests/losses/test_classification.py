@@ -88,7 +88,7 @@ def test_hard_points_among_many_impossible_classes_and_plain_examples(classes):
 
 @pytest.mark.parametrize(
     ("classes", "size"),
-    [(20, 256), (48, 256), (49, 256), (100, 256), (1280, 64), (50257, 16)],
+    [(20, 256), (48, 256), (49, 256), (100, 256), (1000, 256), (1280, 64), (50257, 16)],
 )
 @pytest.mark.parametrize("scale", [0.1, 3, 30])
 def test_cross_entropies_are_exact_for_every_certainty(classes, size, scale):
@@ -110,6 +110,21 @@ def test_cross_entropies_are_exact_for_every_certainty(classes, size, scale):
     integer = _integer_values(logits, best)
     own = np.take_along_axis(log_p, best[:, None], -1)[:, 0]
     np.testing.assert_allclose(integer, -own, rtol=3e-6, atol=1e-37)
+
+
+@pytest.mark.parametrize("classes", [513, 1000, 1024])
+@pytest.mark.parametrize("lead", [3, 17, 60])
+def test_soft_labels_are_exact_wherever_the_certain_class_is(classes, lead):
+    # In some column of a sum, and some classes would be in two.
+    rng = np.random.default_rng(lead)
+    logits = rng.standard_normal((classes, classes), np.float32) - 5
+    np.fill_diagonal(logits, lead)
+    target = np.eye(classes, dtype=np.float32)
+    others = np.exp(logits.astype(np.float64) - lead)
+    np.fill_diagonal(others, 0)
+    exact = np.log1p(others.sum(-1))
+    soft = _soft_values(logits, target)
+    np.testing.assert_allclose(soft, exact, rtol=3e-6, atol=1e-37)
 
 
 @pytest.mark.parametrize("classes", [10, 40, 100, 1280])
