@@ -94,6 +94,9 @@ def sum_of(
     def plain(*arrays: Array) -> Any:
         return jax.tree.map(jnp.sum, each(*arrays))
 
+    def kept_apart(*arrays: Array) -> Any:
+        return jax.tree.map(_known, plain(*arrays))
+
     def one_by_one(*arrays: Array) -> Any:
         return _added(_one_by_one(each, arrays))
 
@@ -106,7 +109,7 @@ def sum_of(
     if length <= one_by_one_up_to:
         return _on_cpu(one_by_one, plain, *arrays)
     if cheap and length < MANY:
-        return plain(*arrays)
+        return _on_cpu(kept_apart, plain, *arrays)
     return _on_cpu(by_columns, plain, *arrays)
 
 
@@ -121,8 +124,8 @@ def column_sums(
 
     If each is a tuple, the sums of its parts are the rows. XLA on the CPU makes one
     loop of it, where of a sum over neighbours it makes one for every operation in turn,
-    and none for selections, which it writes to memory before. Without the selection
-    here, the sum of these sums would take them in.
+    and none for selections, which it writes to memory before. Without a selection here,
+    the sum of these sums would take them in.
     """
     length, several = _length(arrays), isinstance(jax.eval_shape(each, *arrays), tuple)
     if several or written:
@@ -137,8 +140,16 @@ def column_sums(
         last = jax.tree.map(lambda x: jnp.where(first, 0, x), last)
     sums = _added([*values, last])
     sums = _as_rows(sums) if several else sums
-    sums = jnp.where(sums == sums, sums, jnp.nan)
+    sums = _known(sums)
     return sums if several else sums.ravel()  # before it, a loop of single numbers
+
+
+def _known(sums: Array) -> Array:
+    """The same, of which the compiler takes nothing that comes after into the sums.
+
+    A plain sum that also divides is made by one thread for 65536 examples and more.
+    """
+    return jnp.where(sums == sums, sums, jnp.nan)
 
 
 def sum_of_column(
