@@ -25,13 +25,16 @@ def race(
     behind, in the caches and with the threads. They last as long for each contestant,
     for one call is not enough: after another's, loops over 32 MB become faster for
     about 20 ms, and what takes long would be timed colder than what is soon done. Of
-    a few megabytes 5 ms are enough.
+    a few megabytes 5 ms are enough. Of a call that lasts 20 times as long a twentieth
+    at most is cold: it has no other before it.
     """
-    calls = {name: _calls_of_a_block(run, block) for name, run in fields[0].items()}
+    seconds = {name: _seconds_of_a_call(run, block) for name, run in fields[0].items()}
+    calls = {name: max(1, round(block / took)) for name, took in seconds.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for i in range(rounds):
         for name, run in fields[i % len(fields)].items():
-            _warm_up(run, warm_up)
+            if seconds[name] < 20 * warm_up:
+                _warm_up(run, warm_up)
             start = time.perf_counter()
             for _ in range(calls[name]):
                 run()
@@ -47,9 +50,12 @@ def _warm_up(run: Callable[[], object], seconds: float) -> None:
         run()
 
 
-def _calls_of_a_block(run: Callable[[], object], seconds: float) -> int:
-    run()
-    start = time.perf_counter()
-    run()
-    once = time.perf_counter() - start
-    return max(1, round(seconds / max(once, 1e-7)))
+def _seconds_of_a_call(run: Callable[[], object], block: float) -> float:
+    """Of the second, unless the first lasts ten blocks."""
+    for _ in range(2):
+        start = time.perf_counter()
+        run()
+        took = max(time.perf_counter() - start, 1e-7)
+        if took > 10 * block:
+            break
+    return took

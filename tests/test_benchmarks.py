@@ -282,6 +282,18 @@ def test_a_block_and_a_warm_up_last_as_long_as_is_asked_for(monkeypatch):
     assert len(calls) == 2 + 2 + 3
 
 
+def test_what_takes_twenty_warm_ups_has_none_before_it(monkeypatch):
+    now, calls = [0.0], []
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+
+    def run():
+        now[0] += 0.5
+        calls.append(now[0])
+
+    assert stopwatch.race({"a": run}, rounds=3) == {"a": 3 * [500.0]}
+    assert len(calls) == 1 + 3
+
+
 def test_the_program_starts_once_more_with_what_all_have_in_common(monkeypatch):
     started = []
     monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "active"})
