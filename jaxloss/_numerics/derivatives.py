@@ -65,6 +65,8 @@ def refined(good: Array, value: Any, better: Callable[..., Any], *args: Array) -
     defined: use it inside a function whose slopes are known.
     """
 
+    better = jax.jit(better, inline=True)  # traced once
+
     def both(good, value, *args):
         return jax.tree.map(partial(jnp.where, good), value, better(*args))
 

@@ -164,7 +164,8 @@ def sum_of_column(
     elements = [_element(x, start + place) for start in starts]
     twice = (len(starts) + 1) * columns - x.size
     elements.append(jnp.where(place < twice, -jnp.inf, _element(x, last + place)))
-    return _added(each(element, *shared) for element in elements)
+    term = jax.jit(each, inline=True)  # traced once
+    return _added(term(element, *shared) for element in elements)
 
 
 def _element(x: Array, place: Array) -> Array:
