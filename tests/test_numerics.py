@@ -412,6 +412,19 @@ def test_the_logarithm_of_a_complement_is_exact(dtype):
         assert jnp.isnan(jax.jit(_numerics.log_complement)(outside)).all()
 
 
+def test_logarithms_of_shares_lose_at_most_a_digit():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(0, 1, 200_000), 10 ** rng.uniform(-30, 0, 200_000)])
+    x = x.astype(np.float32)[x < 0.9999]
+    wide = x.astype(np.longdouble)
+    for function, exact in (
+        (_numerics.log_of_share, np.log(wide)),
+        (_numerics.log_complement, np.log1p(-wide)),
+    ):
+        got = np.asarray(jax.jit(function)(x), np.longdouble)
+        assert np.max(np.abs((got - exact) / exact)) < 2.5 * 2**-24
+
+
 # softplus
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxloss._numerics.derivatives import FEW, refined, slopes
+from jaxloss._numerics.derivatives import FEW, hidden_one, refined, slopes
 
 
 @slopes(jax.nn.sigmoid)
@@ -83,10 +83,25 @@ def logarithm(x: Array) -> Array:
     """
     if x.dtype != jnp.float32 or x.ndim == 0:
         return jnp.log(x)
-    return jax.lax.platform_dependent(x, cpu=_log_on_cpu, default=jnp.log)
+
+    def on_cpu(x: Array) -> Array:
+        return jnp.where(x <= jnp.finfo(x.dtype).max, _log_on_cpu(x), x)
+
+    return jax.lax.platform_dependent(x, cpu=on_cpu, default=jnp.log)
 
 
 logarithm.defjvps(lambda change, value, x: change / x)
+
+
+@jax.custom_jvp
+def log_of_share(x: Array) -> Array:
+    """`logarithm` of x in [0, 1], and nan below; above 1 only a finite one is right."""
+    if x.dtype != jnp.float32 or x.ndim == 0:
+        return jnp.log(x)
+    return jax.lax.platform_dependent(x, cpu=_log_on_cpu, default=jnp.log)
+
+
+log_of_share.defjvps(lambda change, value, x: change / x)
 
 #: (log(1 + x) - x) / x^2, the largest error nearly the least for 1/2 <= (1 + x)^2 < 2.
 _LOG_SERIES = (
@@ -107,10 +122,8 @@ def _log_on_cpu(x: Array) -> Array:
     m = jax.lax.bitcast_convert_type((above & 0x7FFFFF) + root, x.dtype)
     r = m - 1
     value = n * math.log(2) + (r + r * r * polynomial(r, *_LOG_SERIES))
-    # What is no positive normal number: 0, infinity, nan and what is below 0.
-    least, most = jnp.finfo(x.dtype).tiny, jnp.finfo(x.dtype).max
     at_0 = jnp.where(x >= 0, -jnp.inf, jnp.nan)
-    return jnp.where((x >= least) & (x <= most), value, jnp.where(x > most, x, at_0))
+    return jnp.where(x >= jnp.finfo(x.dtype).tiny, value, at_0)
 
 
 def polynomial(x: Array, *coefficients: float) -> Array:
@@ -154,15 +167,18 @@ def twice_artanh(x: Array, y: Array) -> Array:
 
 
 def log_complement(x: Array) -> Array:
-    """log(1 - x), by Kahan: the logarithm of the rounded 1 - x, and what it lacks.
+    """log(1 - x) for x in [0, 1], and nan above; below 0 only a finite one is right.
 
-    Of the compiler's own log1p a logarithm is the smaller part. It would take a known 1
+    By Kahan: the logarithm of the rounded 1 - x, and the share of it that is lacking.
+    That is nothing from x = 1/2 on; of less, 1 + x is near enough to 1 / (1 - x), for
+    the product is a digit of the result if x is small, and else of no digit more. Of
+    the compiler's own log1p a logarithm is the smaller part. It would take a known 1
     and its negative for nothing.
     """
-    one = 1 + jnp.minimum(jnp.square(x), 0)
+    one = hidden_one(x)
     rounded = one - x
     lacks = (rounded - one) + x
-    return logarithm(rounded) - lacks / jnp.maximum(rounded, jnp.finfo(x.dtype).tiny)
+    return log_of_share(rounded) - lacks * (1 + x)
 
 
 @slopes(jnp.zeros_like)

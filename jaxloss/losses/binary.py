@@ -338,11 +338,11 @@ def _likelihood_slope(p: Array, y: Array, m: Array) -> Array:
     ),
 )
 def _log_likelihood(probability: Array, target: Array, min_log: Array) -> Array:
-    """nan for a probability outside [0, 1], of which a logarithm is nan."""
+    """nan for a probability outside [0, 1], of which one of the logarithms is nan."""
     # Hidden, the bound does not change places with the rest: a maximum keeps a nan of
     # its second operand alone.
     min_log = jax.lax.optimization_barrier(min_log)
-    yes = jnp.maximum(min_log, _numerics.logarithm(probability))
+    yes = jnp.maximum(min_log, _numerics.log_of_share(probability))
     no = jnp.maximum(min_log, _numerics.log_complement(probability))
     return target * yes + (1 - target) * no
 
