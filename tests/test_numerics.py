@@ -247,6 +247,7 @@ def test_a_cheap_sum_of_many_examples_leaves_to_another_loop_what_comes_after():
     batch = jax.ShapeDtypeStruct((65536, 100), jnp.float32)
     mean = functools.partial(_numerics.mean_of, lambda x: x * x, cheap=True)
     program = jax.jit(jax.vmap(mean)).lower(batch).compile().as_text()
+    assert program is not None
     (sums,) = (loop for loop in program.split("\n\n") if " reduce(" in loop)
     root = next(line for line in sums.splitlines() if line.lstrip().startswith("ROOT"))
     assert " reduce(" in root
