@@ -7,8 +7,8 @@ ELEMENTS = ((4096, 256), (16384, 1024))
 CLASSES = ((65536, 10), (8192, 1000), (1024, 32768))
 # Those of 8 million elements and more, where the memory is what counts.
 LARGE = ((16384, 1024), (8192, 1000), (1024, 32768))
-# Several times the largest caches, as the benchmark STREAM asks for: in place of a large
-# shape, 1 GiB or about 2 of all inputs.
+# Several times the largest caches, as the benchmark STREAM asks for: in place of a
+# large shape, 1 GiB or about 2 of all inputs.
 FROM_MEMORY = {
     (16384, 1024): (131072, 1024),
     (8192, 1000): (262144, 1000),
