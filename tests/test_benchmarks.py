@@ -267,14 +267,26 @@ def test_what_another_left_behind_is_not_timed(monkeypatch):
     np.testing.assert_allclose(samples["fast"], 2 * [1.0])
 
 
-def test_a_block_and_a_warm_up_last_as_long_as_is_asked_for(monkeypatch):
-    now, calls = [0.0], []
+@pytest.fixture
+def call_of(monkeypatch):
+    """A call that takes so many seconds of a clock, and the list of its calls."""
+    now = [0.0]
     monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
 
-    def run():
-        now[0] += 0.004
-        calls.append(now[0])
+    def made(seconds):
+        calls = []
 
+        def run():
+            now[0] += seconds
+            calls.append(now[0])
+
+        return run, calls
+
+    return made
+
+
+def test_a_block_and_a_warm_up_last_as_long_as_is_asked_for(call_of):
+    run, calls = call_of(0.004)
     stopwatch.race({"a": run}, rounds=1)
     assert len(calls) == 2 + 5 + 1  # to count, to warm up, and the block
     calls.clear()
@@ -282,14 +294,8 @@ def test_a_block_and_a_warm_up_last_as_long_as_is_asked_for(monkeypatch):
     assert len(calls) == 2 + 2 + 3
 
 
-def test_what_takes_twenty_warm_ups_has_none_before_it(monkeypatch):
-    now, calls = [0.0], []
-    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
-
-    def run():
-        now[0] += 0.5
-        calls.append(now[0])
-
+def test_what_takes_twenty_warm_ups_has_none_before_it(call_of):
+    run, calls = call_of(0.5)
     assert stopwatch.race({"a": run}, rounds=3) == {"a": 3 * [500.0]}
     assert len(calls) == 1 + 3
 
